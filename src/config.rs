@@ -1,0 +1,213 @@
+//! `reinstate.toml`: the store, the shards, and the rule of every table. Parsed and checked; no connection is opened.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::limits::DOCUMENT_BYTES_MAX;
+use crate::model::{DatabaseUrl, Rule, ShardName, TableName, Tenancy};
+
+/// Default path of the configuration.
+pub const CONFIG_PATH_DEFAULT: &str = "reinstate.toml";
+/// The version of the configuration's format.
+pub const CONFIG_VERSION: u32 = 1;
+
+/// A parsed and checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it was read from; relative paths in it start at its folder.
+    pub path: PathBuf,
+    /// URL of the snapshot store, if it is given.
+    pub store: Option<String>,
+    /// The shards by name.
+    pub shards: BTreeMap<ShardName, ShardConfig>,
+}
+
+/// One shard of the configuration.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// Where it is.
+    pub url: DatabaseUrl,
+    /// Who owns its rows.
+    pub tenancy: Tenancy,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    version: u32,
+    store: Option<String>,
+    shards: BTreeMap<String, RawShard>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawShard {
+    url: Option<String>,
+    url_env: Option<String>,
+    #[serde(default)]
+    tables: BTreeMap<TableName, Rule>,
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    pub fn load(path: &Path) -> Result<Self> {
+        let unable = || Error::usage(format!("unable to read configuration '{}'", path.display()));
+        let size = std::fs::metadata(path).map_err(|error| {
+            unable().because(error).hint("`reinstate init` writes one; `-c FILE` names another")
+        })?;
+        if size.len() > DOCUMENT_BYTES_MAX {
+            return Err(unable().hint(format!("it is larger than {DOCUMENT_BYTES_MAX} bytes")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| unable().because(error))?;
+        Self::parse(&text, path, |name| std::env::var(name).ok())
+    }
+
+    /// Checks the text of a configuration; `path` is for messages and relative paths, `env` answers for `url_env`.
+    pub fn parse(text: &str, path: &Path, env: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let shown = path.display();
+        let raw: RawConfig = toml::from_str(text).map_err(|error| {
+            let place = error.span().map(|span| {
+                let line = text[..span.start.min(text.len())].matches('\n').count() + 1;
+                format!(" line {line}")
+            });
+            Error::usage(format!(
+                "unable to read configuration '{shown}'{}: {}",
+                place.unwrap_or_default(),
+                error.message()
+            ))
+            .hint("`reinstate init --help` shows the format")
+        })?;
+        if raw.version != CONFIG_VERSION {
+            return Err(Error::usage(format!(
+                "unable to read configuration '{shown}': its version is {}, this reinstate reads version {CONFIG_VERSION}",
+                raw.version
+            )));
+        }
+        if raw.shards.is_empty() {
+            return Err(Error::usage(format!("unable to use configuration '{shown}': it names no shard"))
+                .hint("`reinstate init --shard NAME=URL` writes one"));
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut shards = BTreeMap::new();
+        for (name, shard) in raw.shards {
+            let url = shard_url(&name, shard.url, shard.url_env, folder, &env)?;
+            shards
+                .insert(ShardName::new(name), ShardConfig { url, tenancy: Tenancy { rules: shard.tables } });
+        }
+        let config = Self { path: path.to_owned(), store: raw.store, shards };
+        config.root()?;
+        Ok(config)
+    }
+
+    /// The shard and table that list the tenants: exactly one in a configuration.
+    pub fn root(&self) -> Result<(&ShardName, &TableName)> {
+        let mut roots = self.shards.iter().flat_map(|(name, shard)| {
+            let of_shard = shard.tenancy.rules.iter().filter(|(_, rule)| matches!(rule, Rule::Root { .. }));
+            of_shard.map(move |(table, _)| (name, table))
+        });
+        let unable = |what: String| {
+            Error::usage(format!("unable to use configuration '{}': {what}", self.path.display()))
+                .hint("exactly one table of all shards has rule = \"root\": the one that lists the tenants")
+        };
+        let first = roots.next().ok_or_else(|| unable("no table is the root".into()))?;
+        match roots.next() {
+            None => Ok(first),
+            Some((_, second)) => Err(unable(format!("both '{}' and '{second}' are roots", first.1))),
+        }
+    }
+
+    /// The shard of this name.
+    pub fn shard(&self, name: &ShardName) -> Result<&ShardConfig> {
+        self.shards.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.shards.keys().map(ShardName::as_str).collect();
+            Error::usage(format!("unable to find shard '{name}' in configuration '{}'", self.path.display()))
+                .hint(format!("it names {}", known.join(", ")))
+        })
+    }
+}
+
+fn shard_url(
+    name: &str,
+    url: Option<String>,
+    url_env: Option<String>,
+    folder: &Path,
+    env: &impl Fn(&str) -> Option<String>,
+) -> Result<DatabaseUrl> {
+    let text = match (url, url_env) {
+        (Some(url), None) => url,
+        (None, Some(variable)) => env(&variable).ok_or_else(|| {
+            Error::usage(format!(
+                "unable to find the URL of shard '{name}': variable '{variable}' is not set"
+            ))
+        })?,
+        _ => {
+            return Err(Error::usage(format!("unable to find the URL of shard '{name}'"))
+                .hint("give either url = \"…\" or url_env = \"VARIABLE\""));
+        }
+    };
+    // A relative SQLite path starts at the configuration's folder, wherever the command is run.
+    match text.strip_prefix("sqlite:") {
+        Some(file) if !file.starts_with('/') => {
+            DatabaseUrl::parse(&format!("sqlite:{}", absolute(folder, file)))
+        }
+        _ => DatabaseUrl::parse(&text),
+    }
+}
+
+/// `file` seen from `folder`, as an absolute path.
+pub fn absolute(folder: &Path, file: &str) -> String {
+    let joined = folder.join(file);
+    std::path::absolute(&joined).unwrap_or(joined).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config> {
+        Config::parse(text, Path::new("/etc/reinstate.toml"), |name| {
+            (name == "SHOP_URL").then(|| "postgres://sre:secret@db/shop".to_owned())
+        })
+    }
+
+    const GOOD: &str = r#"
+        version = 1
+        [shards.shop]
+        url_env = "SHOP_URL"
+        [shards.shop.tables]
+        "public.sites" = { rule = "root", key = "id", name = "host" }
+        "public.issues" = { rule = "derived", columns = ["site"], parent = "public.sites", parent_columns = ["id"] }
+    "#;
+
+    #[test]
+    fn a_good_configuration_is_read() {
+        let config = parse(GOOD).expect("config");
+        let (shard, root) = config.root().expect("root");
+        assert_eq!((shard.as_str(), root.to_string().as_str()), ("shop", "public.sites"));
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+
+    #[test]
+    fn wrong_configurations_are_refused_with_the_place() {
+        let of = |text: &str| parse(text).expect_err("refused").chain();
+        assert_eq!(
+            of(&GOOD.replace("url_env", "url_evn")),
+            "unable to read configuration '/etc/reinstate.toml' line 4: unknown field `url_evn`, expected one of `url`, `url_env`, `tables`"
+        );
+        assert_eq!(
+            of(&GOOD.replace("SHOP_URL", "OTHER")),
+            "unable to find the URL of shard 'shop': variable 'OTHER' is not set"
+        );
+        assert_eq!(
+            of(&GOOD.replace("root", "shared").replace(", key = \"id\", name = \"host\"", "")),
+            "unable to use configuration '/etc/reinstate.toml': no table is the root"
+        );
+        assert_eq!(
+            of(&GOOD.replace("version = 1", "version = 2")),
+            "unable to read configuration '/etc/reinstate.toml': its version is 2, this reinstate reads version 1"
+        );
+    }
+}

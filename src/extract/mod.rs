@@ -1,0 +1,1 @@
+//! From a source's batches to one tenant's rows.

@@ -1,0 +1,58 @@
+//! Every bound of the engine: unit in the name, reason beside it.
+
+use std::time::Duration;
+
+/// Memory one command may use for rows in flight, in bytes, unless `--memory` says otherwise.
+pub const MEMORY_BYTES_DEFAULT: usize = 512 << 20;
+/// Below this the external sort would spill runs of a few hundred rows.
+pub const MEMORY_BYTES_MIN: usize = 64 << 20;
+
+/// Rows of one record batch: large enough to amortise per-batch work, small enough to keep a batch in cache.
+pub const BATCH_ROWS_MAX: usize = 8_192;
+/// Encoded bytes of one record batch: keeps a batch of wide rows within the memory bound.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// Batches waiting between two stages; more only adds memory, the slower stage decides the speed.
+pub const QUEUE_BATCHES_MAX: usize = 4;
+
+/// Encoded bytes of one data file: built in memory, hashed, then put with one create-only request.
+pub const DATA_FILE_BYTES_MAX: usize = 32 << 20;
+/// Rows of one row group: bounds what a reader must hold.
+pub const ROW_GROUP_ROWS_MAX: usize = 65_536;
+/// Rows of one data page: what a small tenant costs at least to decode.
+pub const DATA_PAGE_ROWS_MAX: usize = 2_048;
+
+/// Sorted runs merged at once: bounds the open files and the read buffers of the external sort.
+pub const MERGE_RUNS_MAX: usize = 64;
+
+/// Days that a snapshot cannot be pruned, unless `--retain-days` says otherwise (the incident's policy).
+pub const RETAIN_DAYS_DEFAULT: u32 = 30;
+
+/// Tenants of one plan without a recorded reason: a typing error must stay small.
+pub const TENANTS_MAX_DEFAULT: usize = 10;
+/// Tenants that a list may hold at all; also bounds what is read from a hostile file.
+pub const TENANTS_LIST_MAX: usize = 1_000_000;
+/// Bytes of one tenant id.
+pub const TENANT_ID_BYTES_MAX: usize = 256;
+/// Bytes of a plan, manifest or configuration file that is read into memory.
+pub const DOCUMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// Tenants restored at a time, unless `--jobs` says otherwise: a shard is shared, two connections fill two cores.
+pub const JOBS_DEFAULT: usize = 2;
+/// Connections of one command to one shard, at the most.
+pub const JOBS_MAX: usize = 64;
+
+/// How long a statement may wait for a lock: the engine loses every lock fight with the neighbours.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long opening a connection may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Attempts of one tenant after an error that may pass (deadlock, lock time-out).
+pub const TENANT_ATTEMPTS_MAX: usize = 4;
+/// First pause between two attempts; doubles each time.
+pub const RETRY_DELAY: Duration = Duration::from_millis(200);
+
+/// Differing rows that a verification names, for each table of a tenant.
+pub const DIFFERENCES_NAMED_MAX: usize = 10;
+
+const _: () = assert!(BATCH_BYTES_MAX * QUEUE_BATCHES_MAX < MEMORY_BYTES_MIN);
+const _: () = assert!(DATA_FILE_BYTES_MAX < MEMORY_BYTES_MIN);

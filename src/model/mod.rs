@@ -1,0 +1,17 @@
+//! Plain data: ids, schemas, tenancy, and the wire form of rows. No I/O, no policy.
+
+mod fingerprint;
+mod ids;
+mod schema;
+mod tenancy;
+pub mod wire;
+
+pub use fingerprint::{Fingerprint, row_hash};
+pub use ids::{
+    DatabaseIdentity, DatabaseUrl, PlanHash, ShardName, SnapshotId, TableName, TenantId, quote_identifier,
+};
+pub use schema::{
+    Column, ForeignKey, HASH_COLUMN, Sequence, TENANT_COLUMN, TYPE_METADATA, Table, Trigger, TypeKind,
+    UniqueKey,
+};
+pub use tenancy::{OwnedTable, OwnerPath, Rule, Step, Tenancy, TenancyError};

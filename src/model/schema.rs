@@ -1,0 +1,192 @@
+//! What a table looks like: read from a live catalog, kept in the manifest, compared at plan time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use serde::{Deserialize, Serialize};
+
+use super::TableName;
+
+/// First column of every batch: the tenant that owns the row (Utf8, NULL for a shared or unowned row).
+pub const TENANT_COLUMN: &str = "reinstate_tenant";
+/// Last column of the batches of a live source: hash of the row's wire form as the server sent it
+/// (16 bytes). It travels beside the decoded values, so that a lossy decoder is found at read-back.
+pub const HASH_COLUMN: &str = "reinstate_hash";
+/// Key of the field metadata that carries the database's own type name.
+pub const TYPE_METADATA: &str = "reinstate.type";
+
+/// How a column's values travel: the Arrow type, and with it the wire form (see [`super::wire`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TypeKind {
+    /// `bool`.
+    Bool,
+    /// `int2`.
+    Int16,
+    /// `int4`.
+    Int32,
+    /// `int8`; SQLite integers.
+    Int64,
+    /// `float4`.
+    Float32,
+    /// `float8`; SQLite reals.
+    Float64,
+    /// Text of any kind, UTF-8.
+    Text,
+    /// `bytea`; SQLite blobs.
+    Bytes,
+    /// `date`: Arrow Date32; the infinities are the two ends of i32.
+    Date,
+    /// `time`: Arrow Time64 (microseconds), 24:00:00 included.
+    Time,
+    /// `timestamp`: Arrow Timestamp (microseconds); see [`super::wire`] for the infinities.
+    Timestamp,
+    /// `timestamptz`: Arrow Timestamp (microseconds, UTC).
+    TimestampTz,
+    /// `uuid`: 16 bytes.
+    Uuid,
+    /// `jsonb`: its text.
+    Jsonb,
+    /// Any other type: the database's own binary form, byte for byte.
+    Opaque,
+}
+
+impl TypeKind {
+    /// The Arrow type of the column.
+    pub fn arrow(self) -> DataType {
+        match self {
+            Self::Bool => DataType::Boolean,
+            Self::Int16 => DataType::Int16,
+            Self::Int32 => DataType::Int32,
+            Self::Int64 => DataType::Int64,
+            Self::Float32 => DataType::Float32,
+            Self::Float64 => DataType::Float64,
+            Self::Text | Self::Jsonb => DataType::Utf8,
+            Self::Bytes | Self::Opaque => DataType::Binary,
+            Self::Date => DataType::Date32,
+            Self::Time => DataType::Time64(TimeUnit::Microsecond),
+            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            Self::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            Self::Uuid => DataType::FixedSizeBinary(16),
+        }
+    }
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    /// Name, unquoted.
+    pub name: String,
+    /// The database's own spelling: `format_type()` on PostgreSQL, the declared type on SQLite.
+    pub type_name: String,
+    /// How its values travel.
+    pub kind: TypeKind,
+    /// NOT NULL, declared on the column.
+    pub not_null: bool,
+    /// Computed by the database: neither read nor written.
+    pub generated: bool,
+}
+
+/// A foreign key of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForeignKey {
+    /// Constraint name (made up on SQLite, where they have none).
+    pub name: String,
+    /// Referencing columns, in order.
+    pub columns: Vec<String>,
+    /// Referenced table.
+    pub parent: TableName,
+    /// Referenced columns, in the same order.
+    pub parent_columns: Vec<String>,
+    /// Whether the check can wait for the commit.
+    pub deferrable: bool,
+}
+
+/// A unique constraint or unique index, the primary key excluded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UniqueKey {
+    /// Index name.
+    pub name: String,
+    /// Key columns; empty for an index on expressions.
+    pub columns: Vec<String>,
+}
+
+/// A user's trigger on a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trigger {
+    /// Trigger name.
+    pub name: String,
+    /// Whether it fires on INSERT in an ordinary session.
+    pub on_insert: bool,
+}
+
+/// A sequence that feeds a column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sequence {
+    /// Sequence name.
+    pub name: TableName,
+    /// The column it feeds.
+    pub column: String,
+    /// Step; negative for a descending sequence.
+    pub increment: i64,
+}
+
+/// A table: columns in physical order, keys, and what hangs on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// Name.
+    pub name: TableName,
+    /// Columns, dropped ones left out.
+    pub columns: Vec<Column>,
+    /// Columns of the primary key; empty if there is none.
+    pub primary_key: Vec<String>,
+    /// Other unique keys.
+    pub unique_keys: Vec<UniqueKey>,
+    /// Foreign keys.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// The user's triggers.
+    pub triggers: Vec<Trigger>,
+    /// Sequences that feed its columns.
+    pub sequences: Vec<Sequence>,
+}
+
+impl Table {
+    /// The column of this name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The columns whose values are kept: all but the generated ones. Their order is the order of the wire form.
+    pub fn stored_columns(&self) -> impl Iterator<Item = &Column> + Clone {
+        self.columns.iter().filter(|column| !column.generated)
+    }
+
+    /// The Arrow schema of this table's batches: [`TENANT_COLUMN`], then the stored columns.
+    pub fn arrow_schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.fields()))
+    }
+
+    /// [`Table::arrow_schema`] with [`HASH_COLUMN`] at the end.
+    pub fn arrow_schema_hashed(&self) -> SchemaRef {
+        let mut fields = self.fields();
+        fields.push(Field::new(HASH_COLUMN, DataType::FixedSizeBinary(16), false));
+        Arc::new(Schema::new(fields))
+    }
+
+    fn fields(&self) -> Vec<Field> {
+        let tenant = Field::new(TENANT_COLUMN, DataType::Utf8, true);
+        let columns = self.stored_columns().map(|column| {
+            // Always nullable: the database's constraints are not the file's to enforce.
+            Field::new(&column.name, column.kind.arrow(), true)
+                .with_metadata(HashMap::from([(TYPE_METADATA.to_owned(), column.type_name.clone())]))
+        });
+        std::iter::once(tenant).chain(columns).collect()
+    }
+}

@@ -1,0 +1,188 @@
+//! SEAM 2: a live SQL database shared by many tenants. No policy inside: what to write, when to commit and what
+//! counts as equal is decided by `plan` and `replay`.
+//!
+//! ```text
+//! Shard     facts(), live_rows(), read()                       read-only
+//!           prepare_journal(), journal()                       the engine's own schema
+//!           begin(tenant) ──► Session   one transaction
+//! Session   write(table)…, read_back(table)…, write_set(), record(entry), commit() | abort()
+//! ```
+//!
+//! Invariants. A session issues only INSERT or COPY on user tables (P2). Dropping a session without commit rolls
+//! back. The journal row commits with the rows (P4). No lock above ROW EXCLUSIVE on user tables, and lock
+//! time-outs on every statement (P7). The folders of the back ends hold files of the same names.
+
+pub mod postgres;
+pub mod sqlite;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::model::wire::Tuples;
+use crate::model::{
+    DatabaseIdentity, DatabaseUrl, Fingerprint, OwnedTable, PlanHash, Sequence, ShardName, SnapshotId, Table,
+    TableName, TenantId,
+};
+
+/// Rows of one tenant and table on their way into a shard: as Arrow and in wire form, the same rows.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// The rows, with [`Table::arrow_schema`].
+    pub batch: RecordBatch,
+    /// The same rows, encoded.
+    pub tuples: Tuples,
+}
+
+/// A stream of chunks; bounded by [`crate::limits::QUEUE_BATCHES_MAX`].
+pub type ChunkStream = BoxStream<'static, Result<Chunk>>;
+
+/// What a shard is, as read from its catalog in a few queries.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Which database this is.
+    pub identity: DatabaseIdentity,
+    /// `server_version` or SQLite's library version.
+    pub server_version: String,
+    /// The role that is connected (empty on SQLite).
+    pub role: String,
+    /// All user tables; the engine's own journal is left out.
+    pub tables: Vec<Table>,
+    /// What keeps the role from restoring rows of a table: a missing privilege, active row security. Empty is good.
+    pub obstacles: BTreeMap<TableName, Vec<String>>,
+    /// Rows that triggers or foreign keys cannot explain may hide behind these settings; shown in the plan.
+    pub warnings: Vec<String>,
+}
+
+/// A tenant that was restored in this shard: the journal's row, committed together with the tenant's rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    /// The plan.
+    pub plan: PlanHash,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The snapshot the rows came from.
+    pub snapshot: SnapshotId,
+    /// Which execution of the plan wrote it (host, process and start).
+    pub run: String,
+    /// Rows written.
+    pub rows: u64,
+    /// Bytes written, in wire form.
+    pub bytes: u64,
+    /// Fingerprint of the tenant's rows over all tables, as read back before commit.
+    pub fingerprint: Fingerprint,
+    /// When the transaction began.
+    pub started_at: Timestamp,
+    /// When the journal row was written, just before commit.
+    pub recorded_at: Timestamp,
+    /// The transaction's id, where the database has one.
+    pub transaction_id: Option<String>,
+}
+
+/// Rows that a transaction wrote in one table, by triggers and cascades too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableWrites {
+    /// Rows inserted.
+    pub inserted: u64,
+    /// Rows updated.
+    pub updated: u64,
+    /// Rows deleted.
+    pub deleted: u64,
+}
+
+/// All that a transaction wrote so far, the journal left out. Tables without writes are absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriteSet {
+    /// Writes by table.
+    pub tables: BTreeMap<TableName, TableWrites>,
+    /// Writes that the database counted but could not attribute to a table.
+    pub unattributed: u64,
+}
+
+/// The answer to [`Shard::begin`].
+pub enum Claim {
+    /// The tenant is ours: a transaction is open.
+    Session(Box<dyn Session>),
+    /// This plan has restored the tenant already.
+    Done(JournalEntry),
+    /// Another process is restoring the tenant now.
+    Held {
+        /// Who, as far as the database tells.
+        by: String,
+    },
+}
+
+/// A live database.
+#[async_trait]
+pub trait Shard: Send + Sync {
+    /// Reads the catalog.
+    async fn facts(&self) -> Result<Facts>;
+
+    /// Live rows of each of these tenants in `table`; tenants without rows are absent.
+    async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>>;
+
+    /// Live rows of one tenant, with [`Table::arrow_schema_hashed`]. This is the independent verification's eye: it
+    /// reads with ordinary SELECT statements on a connection of its own, and shares nothing with [`Session`].
+    async fn read(
+        &self,
+        table: &OwnedTable,
+        tenant: &TenantId,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>>;
+
+    /// Creates the journal if it does not exist. The only DDL, and none on user tables.
+    async fn prepare_journal(&self) -> Result<()>;
+
+    /// The journal's entries of a plan; empty if there is no journal.
+    async fn journal(&self, plan: &PlanHash) -> Result<Vec<JournalEntry>>;
+
+    /// Claims a tenant for a plan and opens its transaction.
+    async fn begin(&self, plan: &PlanHash, tenant: &TenantId) -> Result<Claim>;
+}
+
+/// One tenant's transaction.
+#[async_trait]
+pub trait Session: Send {
+    /// Inserts the rows of one table; returns how many the database says it took. Called once a table, parents first.
+    async fn write(&mut self, table: &OwnedTable, chunks: ChunkStream) -> Result<u64>;
+
+    /// Moves a sequence forward if it stands before `restored_max` (the last value in its direction); never back.
+    async fn advance_sequence(&mut self, sequence: &Sequence, restored_max: i64) -> Result<()>;
+
+    /// Fingerprint of all rows of the tenant that this transaction sees in `table`.
+    async fn read_back(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint>;
+
+    /// What this transaction wrote, against the base line taken when it began.
+    async fn write_set(&mut self) -> Result<WriteSet>;
+
+    /// Writes the journal row.
+    async fn record(&mut self, entry: &JournalEntry) -> Result<()>;
+
+    /// The transaction's id, where the database has one.
+    async fn transaction_id(&mut self) -> Result<Option<String>>;
+
+    /// Commits.
+    async fn commit(self: Box<Self>) -> Result<()>;
+
+    /// Rolls back.
+    async fn abort(self: Box<Self>) -> Result<()>;
+}
+
+/// Opens a shard: connects and says which kind it is. `connections_max` bounds the connections held at a time.
+pub async fn open(name: &ShardName, url: &DatabaseUrl, connections_max: usize) -> Result<Arc<dyn Shard>> {
+    if url.is_postgres() {
+        postgres::open(name, url, connections_max).await
+    } else {
+        sqlite::open(name, url, connections_max).await
+    }
+}
+
+/// The tables of `facts` by name.
+pub fn find_table<'a>(facts: &'a Facts, name: &TableName) -> Option<&'a Table> {
+    facts.tables.iter().find(|table| table.name == *name)
+}
