@@ -539,6 +539,8 @@ mod tests {
             K::Opaque,
         ]);
         let nan = 0x7ff8_dead_beef_0001_u64.to_be_bytes();
+        let (late, min, max) =
+            (86_400_000_000_i64.to_be_bytes(), i64::MIN.to_be_bytes(), i64::MAX.to_be_bytes());
         let rows: Vec<Vec<Option<&[u8]>>> = vec![
             vec![
                 Some(&[1]),
@@ -550,9 +552,9 @@ mod tests {
                 Some("\u{10FFFF} \\N".as_bytes()),
                 Some(&[0, 255]),
                 Some(&[0x7f, 255, 255, 255]),
-                Some(&86_400_000_000_i64.to_be_bytes()),
-                Some(&i64::MIN.to_be_bytes()),
-                Some(&i64::MAX.to_be_bytes()),
+                Some(&late),
+                Some(&min),
+                Some(&max),
                 Some(&[7; 16]),
                 Some(b"\x01{\"a\": 1}"),
                 Some(b""),
