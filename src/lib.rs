@@ -6,6 +6,7 @@ pub mod config;
 pub mod database;
 pub mod error;
 pub mod extract;
+pub mod init;
 pub mod limits;
 pub mod model;
 pub mod progress;

@@ -1,0 +1,144 @@
+//! The commented `reinstate.toml` that `init` writes for review.
+
+use std::fmt::Write;
+
+use crate::config::CONFIG_VERSION;
+use crate::model::{DatabaseUrl, Rule, ShardName};
+
+use super::{Inferred, ShardInference};
+
+/// Renders the configuration. A URL that holds a password is written without it; the text says where it goes.
+pub fn render(store: Option<&str>, shards: &[(ShardInference, DatabaseUrl)]) -> String {
+    let mut out = String::from(HEAD);
+    let _ = writeln!(out, "version = {CONFIG_VERSION}");
+    match store {
+        Some(store) => {
+            let _ = writeln!(out, "store = {}", quote(store));
+        }
+        None => out.push_str("# store = \"file:///var/backups/reinstate\"    # where snapshots are kept\n"),
+    }
+    for (shard, url) in shards {
+        render_shard(&mut out, shard, url);
+    }
+    out
+}
+
+const HEAD: &str = "\
+# Written by `reinstate init`; review it, then keep it under version control.
+#
+# Each table has one rule: who owns its rows?
+#   root      the table that lists the tenants: key = the tenant's id, name = what people call it
+#   direct    column = the tenant's id; rows where it is NULL are shared
+#   derived   the owner of the row that (columns) reference in parent (parent_columns)
+#   shared    reference data of all tenants: never written
+#   excluded  left out, with a reason = \"…\"
+# A table without a rule stops every plan.
+
+";
+
+fn render_shard(out: &mut String, shard: &ShardInference, url: &DatabaseUrl) {
+    let name = key(shard.shard.as_str());
+    let _ = writeln!(out, "\n[shards.{name}]");
+    if url.has_password() {
+        let variable: String = shard
+            .shard
+            .as_str()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
+            .collect();
+        let _ = writeln!(out, "# The URL holds a password, so it is read from the environment: {}", url.redacted());
+        let _ = writeln!(out, "url_env = {}", quote(&format!("{variable}_URL")));
+    } else {
+        let _ = writeln!(out, "url = {}", quote(url.expose()));
+    }
+    let _ = writeln!(out, "\n[shards.{name}.tables]");
+    for (table, inferred) in &shard.tables {
+        render_table(out, &table.to_string(), inferred);
+    }
+}
+
+fn render_table(out: &mut String, table: &str, inferred: &Inferred) {
+    let mark = match (&inferred.rule, inferred.doubtful) {
+        (None, _) => "DECIDE: ",
+        (Some(_), true) => "CHECK: ",
+        (Some(_), false) => "",
+    };
+    let _ = writeln!(out, "# {mark}{}", inferred.evidence);
+    match &inferred.rule {
+        Some(rule) => {
+            let _ = writeln!(out, "{} = {}", quote(table), inline(rule));
+        }
+        None => {
+            let _ = writeln!(out, "# {} = {{ rule = \"shared\" }}", quote(table));
+        }
+    }
+}
+
+fn inline(rule: &Rule) -> String {
+    match rule {
+        Rule::Root { key, name: None } => format!("{{ rule = \"root\", key = {} }}", quote(key)),
+        Rule::Root { key, name: Some(name) } => {
+            format!("{{ rule = \"root\", key = {}, name = {} }}", quote(key), quote(name))
+        }
+        Rule::Direct { column } => format!("{{ rule = \"direct\", column = {} }}", quote(column)),
+        Rule::Derived { columns, parent, parent_columns } => format!(
+            "{{ rule = \"derived\", columns = {}, parent = {}, parent_columns = {} }}",
+            list(columns),
+            quote(&parent.to_string()),
+            list(parent_columns)
+        ),
+        Rule::Shared => "{ rule = \"shared\" }".into(),
+        Rule::Excluded { reason } => format!("{{ rule = \"excluded\", reason = {} }}", quote(reason)),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| quote(name)).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// A TOML string.
+fn quote(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// A TOML key: bare where it can be.
+fn key(name: &str) -> String {
+    let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if bare { name.to_owned() } else { quote(name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::model::TableName;
+
+    #[test]
+    fn what_is_rendered_can_be_read_and_holds_no_password() {
+        let inferred = |rule| Inferred { rule, evidence: "why".into(), doubtful: false };
+        let odd = TableName::new("public", "Odd \" name");
+        let sites = TableName::new("public", "sites");
+        let derived = Rule::Derived { columns: vec!["a\"b".into()], parent: sites.clone(), parent_columns: vec!["id".into()] };
+        let root = Rule::Root { key: "id".into(), name: None };
+        let shard = ShardInference {
+            shard: ShardName::new("my shop"),
+            tables: [
+                (odd.clone(), inferred(Some(derived.clone()))),
+                (sites, inferred(Some(root))),
+                (TableName::new("public", "jobs"), inferred(None)),
+            ]
+            .into(),
+        };
+        let url = DatabaseUrl::parse("postgres://sre:hunter2@db/shop").expect("url");
+        let text = render(Some("file:///backups"), &[(shard, url)]);
+        assert!(!text.contains("hunter2"));
+        let env = |name: &str| (name == "MY_SHOP_URL").then(|| "postgres://db/shop".to_owned());
+        let config = Config::parse(&text, Path::new("reinstate.toml"), env).expect("config");
+        let rules = &config.shards[&ShardName::new("my shop")].tenancy.rules;
+        assert_eq!(rules[&odd], derived);
+        assert_eq!(rules.len(), 2, "an undecided table has no rule");
+    }
+}
