@@ -9,6 +9,7 @@ pub mod extract;
 pub mod init;
 pub mod limits;
 pub mod model;
+pub mod plan;
 pub mod progress;
 pub mod shard;
 pub mod snapshot;

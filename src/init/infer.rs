@@ -66,8 +66,11 @@ fn find_root<'a>(
         .filter(|(_, table)| table.name == root.table);
     let unable = || Error::usage(format!("unable to find root table '{}'", root.table));
     let first = found.next().ok_or_else(|| {
-        let names: Vec<String> =
-            shards.iter().flat_map(|(_, tables)| tables.iter().map(|t| t.name.to_string())).take(10).collect();
+        let names: Vec<String> = shards
+            .iter()
+            .flat_map(|(_, tables)| tables.iter().map(|t| t.name.to_string()))
+            .take(10)
+            .collect();
         unable().hint(format!("the shards have {}", names.join(", ")))
     })?;
     match found.next() {
@@ -84,13 +87,18 @@ fn root_key(table: &Table, wanted: Option<&str>) -> Result<String> {
     if let Some(key) = wanted {
         return match table.column(key) {
             Some(_) => Ok(key.to_owned()),
-            None => Err(Error::usage(format!("unable to find column '{key}' in root table '{}'", table.name))),
+            None => {
+                Err(Error::usage(format!("unable to find column '{key}' in root table '{}'", table.name)))
+            }
         };
     }
     match table.primary_key.as_slice() {
         [key] => Ok(key.clone()),
-        [] => Err(Error::usage(format!("unable to tell the tenant id of root table '{}': it has no primary key", table.name))
-            .hint("name the column with --key COLUMN")),
+        [] => Err(Error::usage(format!(
+            "unable to tell the tenant id of root table '{}': it has no primary key",
+            table.name
+        ))
+        .hint("name the column with --key COLUMN")),
         _ => Err(Error::usage(format!(
             "unable to tell the tenant id of root table '{}': its primary key has several columns",
             table.name
@@ -177,8 +185,11 @@ fn root_rule(root: &Table, key: &str) -> Inferred {
 fn direct_by_key(table: &Table, root: &Table, key: &str) -> Option<Inferred> {
     let keys: Vec<&ForeignKey> = keys_to_root(table, root, key).collect();
     let best = keys.iter().find(|foreign| all_not_null(table, &foreign.columns)).or(keys.first())?;
-    let others: Vec<&str> =
-        keys.iter().filter(|foreign| foreign.name != best.name).map(|foreign| foreign.columns[0].as_str()).collect();
+    let others: Vec<&str> = keys
+        .iter()
+        .filter(|foreign| foreign.name != best.name)
+        .map(|foreign| foreign.columns[0].as_str())
+        .collect();
     let column = best.columns[0].clone();
     let mut evidence = format!("foreign key {} to {}.{key}", best.name, root.name);
     if !others.is_empty() {
@@ -319,8 +330,16 @@ mod tests {
         let catalogue = vec![table("sites", &[ID, ("host", TypeKind::Text, true)], &[])];
         let product = vec![
             table("projects", &[ID, ("site_id", int, true)], &[]),
-            table("issues", &[ID, ("project_id", int, true), ("label_id", int, false)], &[("project_id", "projects"), ("label_id", "labels")]),
-            table("comments", &[ID, ("parent_id", int, false), ("issue_id", int, true)], &[("parent_id", "comments"), ("issue_id", "issues")]),
+            table(
+                "issues",
+                &[ID, ("project_id", int, true), ("label_id", int, false)],
+                &[("project_id", "projects"), ("label_id", "labels")],
+            ),
+            table(
+                "comments",
+                &[ID, ("parent_id", int, false), ("issue_id", int, true)],
+                &[("parent_id", "comments"), ("issue_id", "issues")],
+            ),
             table("drafts", &[ID, ("issue_id", int, false)], &[("issue_id", "issues")]),
             table("labels", &[ID], &[]),
             table("jobs", &[ID], &[]),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::config::CONFIG_VERSION;
-use crate::model::{DatabaseUrl, Rule, ShardName};
+use crate::model::{DatabaseUrl, Rule};
 
 use super::{Inferred, ShardInference};
 
@@ -46,7 +46,11 @@ fn render_shard(out: &mut String, shard: &ShardInference, url: &DatabaseUrl) {
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
             .collect();
-        let _ = writeln!(out, "# The URL holds a password, so it is read from the environment: {}", url.redacted());
+        let _ = writeln!(
+            out,
+            "# The URL holds a password, so it is read from the environment: {}",
+            url.redacted()
+        );
         let _ = writeln!(out, "url_env = {}", quote(&format!("{variable}_URL")));
     } else {
         let _ = writeln!(out, "url = {}", quote(url.expose()));
@@ -114,14 +118,18 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::model::TableName;
+    use crate::model::{ShardName, TableName};
 
     #[test]
     fn what_is_rendered_can_be_read_and_holds_no_password() {
         let inferred = |rule| Inferred { rule, evidence: "why".into(), doubtful: false };
         let odd = TableName::new("public", "Odd \" name");
         let sites = TableName::new("public", "sites");
-        let derived = Rule::Derived { columns: vec!["a\"b".into()], parent: sites.clone(), parent_columns: vec!["id".into()] };
+        let derived = Rule::Derived {
+            columns: vec!["a\"b".into()],
+            parent: sites.clone(),
+            parent_columns: vec!["id".into()],
+        };
         let root = Rule::Root { key: "id".into(), name: None };
         let shard = ShardInference {
             shard: ShardName::new("my shop"),

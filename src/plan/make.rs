@@ -1,0 +1,243 @@
+//! Facts in, plan out: everything that can stop a restore is said here, before anything is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{
+    Findings, PLAN_FORMAT, Plan, Request, ShardFindings, ShardPlan, TenantPlan, TenantShard, drift, order,
+    rails,
+};
+use crate::error::{Error, Result};
+use crate::model::{DatabaseIdentity, OwnedTable, PlanHash, Rule, ShardName, Table, TableName, TenancyError};
+
+/// Most problems that one message lists; the rest is counted.
+const LISTED_MAX: usize = 10;
+
+/// Makes the plan, or says why there can be none.
+pub fn make(request: &Request, findings: &Findings, now: Timestamp) -> Result<Plan> {
+    rails::check_list(request, findings)?;
+    let mut shards = Vec::new();
+    for found in &findings.shards {
+        check_rules(found)?;
+        if found.contents.values().all(Vec::is_empty) {
+            continue;
+        }
+        rails::check_target(request, found)?;
+        check_schema(found)?;
+        check_obstacles(found)?;
+        shards.push(shard_plan(found)?);
+    }
+    // The catalogue comes last: a tenant is listed again only when everything else of it is back.
+    shards.sort_by_key(|shard| (shard.name == findings.root_shard, shard.name.clone()));
+    let mut tenants: Vec<TenantPlan> =
+        request.tenants.iter().map(|id| tenant_plan(id.clone(), findings, &shards)).collect();
+    // Largest first: the long ones must not be left for the end.
+    tenants.sort_by_key(|tenant| std::cmp::Reverse(tenant.bytes()));
+    check_live(&tenants)?;
+    let mut plan = Plan {
+        format: PLAN_FORMAT,
+        hash: PlanHash::new(""),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        created_at: now,
+        tenants_max: request.tenants_max,
+        reason: request.reason.clone(),
+        shards,
+        tenants,
+    };
+    plan.hash = plan.content_hash()?;
+    Ok(plan)
+}
+
+/// The rules must cover every live table, and must be those the snapshot was taken with.
+fn check_rules(found: &ShardFindings) -> Result<()> {
+    let wrong: Vec<TenancyError> = found.rules.check(&found.live_tables);
+    let unclassified: Vec<String> = wrong
+        .iter()
+        .filter_map(|error| match error {
+            TenancyError::Unclassified(table) => Some(format!("'{table}'")),
+            _ => None,
+        })
+        .collect();
+    if !unclassified.is_empty() {
+        return Err(Error::undecided(format!(
+            "unable to plan for shard '{}': no rule for {}",
+            found.name,
+            listed(&unclassified, "table")
+        ))
+        .hint(
+            "say who owns the rows of each in the configuration (root, direct, derived, shared or excluded)",
+        )
+        .hint("`reinstate why TABLE` shows what the schema tells"));
+    }
+    if let Some(error) = wrong.first() {
+        return Err(Error::undecided(format!("unable to plan for shard '{}': {error}", found.name))
+            .hint("correct the rule in the configuration"));
+    }
+    for (table, rule) in &found.rules.rules {
+        let taken = found.taken_rules.rules.get(table);
+        let differs = taken.is_some_and(|taken| taken != rule && (taken.is_owned() || rule.is_owned()));
+        if differs {
+            return Err(Error::undecided(format!(
+                "unable to plan for shard '{}': the rule of table '{table}' is '{}', but snapshot '{}' was taken with '{}'",
+                found.name,
+                rule.name(),
+                found.snapshot,
+                taken.map_or("none", Rule::name),
+            ))
+            .hint("use the rules of the snapshot (`reinstate snapshot show`), or a snapshot taken with the new ones"));
+        }
+    }
+    Ok(())
+}
+
+fn check_schema(found: &ShardFindings) -> Result<()> {
+    let differences: Vec<String> = planned_tables(found)
+        .iter()
+        .filter_map(|name| found.taken_tables.iter().find(|table| table.name == **name))
+        .flat_map(|taken| drift::differences(taken, live_table(found, &taken.name)))
+        .collect();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::undecided(format!(
+        "unable to plan for shard '{}': its schema is not the one of snapshot '{}': {}",
+        found.name,
+        found.snapshot,
+        listed(&differences, "difference")
+    ))
+    .hint("bring the schema of the target back to the snapshot's, or restore from a snapshot taken since"))
+}
+
+fn check_obstacles(found: &ShardFindings) -> Result<()> {
+    let planned = planned_tables(found);
+    let obstacles: Vec<String> = found
+        .obstacles
+        .iter()
+        .filter(|(table, _)| planned.contains(table))
+        .flat_map(|(table, what)| what.iter().map(move |what| format!("{what} on table '{table}'")))
+        .collect();
+    if obstacles.is_empty() {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "unable to restore into shard '{}': {}",
+        found.name,
+        listed(&obstacles, "obstacle")
+    ))
+    .hint("a restore needs SELECT and INSERT on every table it writes, and must see all rows"))
+}
+
+/// Tables that hold rows of the requested tenants.
+fn planned_tables(found: &ShardFindings) -> BTreeSet<&TableName> {
+    found.contents.values().flatten().map(|table| &table.table).collect()
+}
+
+fn live_table<'a>(found: &'a ShardFindings, name: &TableName) -> Option<&'a Table> {
+    found.live_tables.iter().find(|table| table.name == *name)
+}
+
+fn shard_plan(found: &ShardFindings) -> Result<ShardPlan> {
+    let planned = planned_tables(found);
+    let live: Vec<Table> = planned
+        .iter()
+        .filter_map(|name| live_table(found, name))
+        .cloned()
+        .map(|mut table| {
+            if matches!(found.live, DatabaseIdentity::Sqlite { .. }) {
+                // `PRAGMA defer_foreign_keys` defers every key of SQLite.
+                table.foreign_keys.iter_mut().for_each(|key| key.deferrable = true);
+            }
+            table
+        })
+        .collect();
+    let ordered = order::parents_first(&live.iter().collect::<Vec<_>>()).map_err(|cycle| {
+        let names: Vec<String> = cycle.0.iter().map(|name| format!("'{name}'")).collect();
+        Error::undecided(format!(
+            "unable to plan for shard '{}': the foreign keys of {} form a cycle",
+            found.name,
+            listed(&names, "table")
+        ))
+        .hint("make one of the keys DEFERRABLE, so that it can be checked at commit")
+    })?;
+    let tables = ordered.iter().map(|name| owned_table(found, name)).collect::<Result<Vec<_>>>()?;
+    Ok(ShardPlan {
+        name: found.name.clone(),
+        store: found.store.clone(),
+        snapshot: found.snapshot.clone(),
+        manifest: found.manifest.clone(),
+        taken_at: found.taken_at,
+        target: found.live.clone(),
+        schema: drift::schema_hash(&found.live_tables, &ordered),
+        tables,
+        warnings: found.warnings.clone(),
+    })
+}
+
+fn owned_table(found: &ShardFindings, name: &TableName) -> Result<OwnedTable> {
+    let unable =
+        || Error::bug(format!("table '{name}' of shard '{}' has rows of a tenant but no owner", found.name));
+    let taken = found.taken_tables.iter().find(|table| table.name == *name).ok_or_else(unable)?;
+    let path = found
+        .rules
+        .owner_path(name, &found.live_tables)
+        .map_err(|error| Error::undecided(format!("unable to plan for shard '{}': {error}", found.name)))?
+        .ok_or_else(unable)?;
+    // Keys, triggers and sequences are those of the live table; the columns are the snapshot's, as are their kinds.
+    let mut table = live_table(found, name).ok_or_else(unable)?.clone();
+    table.columns = taken.columns.clone();
+    Ok(OwnedTable { table, path })
+}
+
+fn tenant_plan(id: crate::model::TenantId, findings: &Findings, shards: &[ShardPlan]) -> TenantPlan {
+    let contents: BTreeMap<&ShardName, &ShardFindings> =
+        findings.shards.iter().map(|found| (&found.name, found)).collect();
+    let shards = shards
+        .iter()
+        .filter_map(|shard| {
+            let rows = contents.get(&shard.name)?.contents.get(&id)?;
+            // In the order of writing.
+            let tables: Vec<_> = shard
+                .tables
+                .iter()
+                .filter_map(|owned| rows.iter().find(|row| row.table == owned.table.name).cloned())
+                .collect();
+            (!tables.is_empty()).then(|| TenantShard { shard: shard.name.clone(), tables })
+        })
+        .collect();
+    TenantPlan { name: findings.names.get(&id).cloned().flatten(), id, shards }
+}
+
+/// The conflict policy is `fail`: a tenant with live rows is not restored over them.
+fn check_live(tenants: &[TenantPlan]) -> Result<()> {
+    let mut live = Vec::new();
+    for tenant in tenants {
+        for shard in &tenant.shards {
+            for table in shard.tables.iter().filter(|table| table.live_rows > 0) {
+                live.push(format!(
+                    "tenant '{}' has {} live rows in '{}' of shard '{}' ({} in the snapshot)",
+                    tenant.label(),
+                    table.live_rows,
+                    table.table,
+                    shard.shard,
+                    table.rows
+                ));
+            }
+        }
+    }
+    if live.is_empty() {
+        return Ok(());
+    }
+    Err(Error::undecided(format!("unable to plan: {}", listed(&live, "conflict")))
+        .hint("take these tenants off the list if they were not deleted or are back already (`reinstate diff` shows which are gone)")
+        .hint("to finish an interrupted restore, apply its own plan again: it repeats nothing"))
+}
+
+/// `a; b; c and 4 more things`.
+fn listed(items: &[String], what: &str) -> String {
+    let mut text = items.iter().take(LISTED_MAX).cloned().collect::<Vec<_>>().join("; ");
+    if let Some(more) = items.len().checked_sub(LISTED_MAX).filter(|more| *more > 0) {
+        text.push_str(&format!("; and {more} more {what}s"));
+    }
+    text
+}

@@ -1,0 +1,223 @@
+//! The plan: what a restore would do, decided without touching anything. Pure: facts in, a value out.
+//!
+//! ```text
+//! Request + Findings ──► make() ──► Plan ──► rails::approve() ──► ApprovedPlan ──► replay
+//! ```
+//!
+//! A [`Plan`] can be printed, compared, saved and hashed, and binds snapshot, target, tenants and counts. Only
+//! [`rails`] can make an [`ApprovedPlan`], and only that can be replayed.
+
+mod document;
+mod drift;
+mod make;
+mod order;
+pub mod rails;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    DatabaseIdentity, Fingerprint, OwnedTable, PlanHash, ShardName, SnapshotId, Table, TableName, Tenancy,
+    TenantId,
+};
+
+pub use drift::schema_hash;
+pub use make::make;
+pub use rails::ApprovedPlan;
+
+/// The version of the plan file's format.
+pub const PLAN_FORMAT: u32 = 1;
+
+/// What the operator asks for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Tenants, in the order of the list, each once.
+    pub tenants: Vec<TenantId>,
+    /// Most tenants this plan may hold.
+    pub tenants_max: usize,
+    /// Why more than the default are needed.
+    pub reason: Option<String>,
+    /// Shards whose target may be another database than the snapshot's.
+    pub into: BTreeSet<ShardName>,
+}
+
+/// What was found in the snapshots and in the live shards; gathered by `survey`.
+#[derive(Clone, Debug)]
+pub struct Findings {
+    /// Each shard of the configuration.
+    pub shards: Vec<ShardFindings>,
+    /// The shard that lists the tenants.
+    pub root_shard: ShardName,
+    /// Human names, by tenant, of the requested tenants that the root snapshot has.
+    pub names: BTreeMap<TenantId, Option<String>>,
+    /// Tables (`shard schema.table.column`) in which a requested id that is no tenant was found.
+    pub other_kinds: BTreeMap<TenantId, Vec<String>>,
+}
+
+/// What was found about one shard.
+#[derive(Clone, Debug)]
+pub struct ShardFindings {
+    /// The shard.
+    pub name: ShardName,
+    /// URL of the store the snapshot is in.
+    pub store: String,
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// BLAKE3 of its manifest.
+    pub manifest: String,
+    /// Its instant.
+    pub taken_at: Timestamp,
+    /// The database it was taken from.
+    pub taken_from: DatabaseIdentity,
+    /// The rules when it was taken.
+    pub taken_rules: Tenancy,
+    /// The tables when it was taken.
+    pub taken_tables: Vec<Table>,
+    /// The rules of the configuration.
+    pub rules: Tenancy,
+    /// The live database.
+    pub live: DatabaseIdentity,
+    /// The live tables.
+    pub live_tables: Vec<Table>,
+    /// What keeps the role from restoring rows of a table.
+    pub obstacles: BTreeMap<TableName, Vec<String>>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+    /// The requested tenants' rows in the snapshot.
+    pub contents: BTreeMap<TenantId, Vec<TenantTable>>,
+}
+
+/// One table of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantTable {
+    /// The table.
+    pub table: TableName,
+    /// Rows in the snapshot.
+    pub rows: u64,
+    /// Their bytes, in wire form.
+    pub bytes: u64,
+    /// Their fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Rows of the tenant that are live already.
+    pub live_rows: u64,
+}
+
+/// A dry run's result, and all that `apply` needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// [`PLAN_FORMAT`].
+    pub format: u32,
+    /// BLAKE3 of everything else in the plan.
+    pub hash: PlanHash,
+    /// The reinstate that made it.
+    pub tool_version: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Most tenants it was allowed to hold.
+    pub tenants_max: usize,
+    /// Why more than the default were allowed.
+    pub reason: Option<String>,
+    /// The shards in which tenants have rows; the one with the root table is the last.
+    pub shards: Vec<ShardPlan>,
+    /// The tenants, largest first.
+    pub tenants: Vec<TenantPlan>,
+}
+
+/// One shard of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardPlan {
+    /// The shard.
+    pub name: ShardName,
+    /// URL of the snapshot store.
+    pub store: String,
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// BLAKE3 of its manifest.
+    pub manifest: String,
+    /// Its instant.
+    pub taken_at: Timestamp,
+    /// The database to write to.
+    pub target: DatabaseIdentity,
+    /// Hash of the live schema of `tables`.
+    pub schema: String,
+    /// The tables of the plan's tenants, parents first.
+    pub tables: Vec<OwnedTable>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// One tenant of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantPlan {
+    /// The tenant.
+    pub id: TenantId,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Its rows, in the order of [`Plan::shards`].
+    pub shards: Vec<TenantShard>,
+}
+
+/// One tenant's rows in one shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantShard {
+    /// The shard.
+    pub shard: ShardName,
+    /// Tables that hold rows of the tenant, parents first.
+    pub tables: Vec<TenantTable>,
+}
+
+impl TenantShard {
+    /// Rows in all tables.
+    pub fn rows(&self) -> u64 {
+        self.tables.iter().map(|table| table.rows).sum()
+    }
+
+    /// Bytes in all tables.
+    pub fn bytes(&self) -> u64 {
+        self.tables.iter().map(|table| table.bytes).sum()
+    }
+}
+
+impl TenantPlan {
+    /// Rows in all shards.
+    pub fn rows(&self) -> u64 {
+        self.shards.iter().map(TenantShard::rows).sum()
+    }
+
+    /// Bytes in all shards.
+    pub fn bytes(&self) -> u64 {
+        self.shards.iter().map(TenantShard::bytes).sum()
+    }
+
+    /// `id` or `id (name)`, for people.
+    pub fn label(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{} ({name})", self.id),
+            None => self.id.to_string(),
+        }
+    }
+}
+
+impl Plan {
+    /// Rows of all tenants.
+    pub fn rows(&self) -> u64 {
+        self.tenants.iter().map(TenantPlan::rows).sum()
+    }
+
+    /// Bytes of all tenants.
+    pub fn bytes(&self) -> u64 {
+        self.tenants.iter().map(TenantPlan::bytes).sum()
+    }
+
+    /// The shard of this name.
+    pub fn shard(&self, name: &ShardName) -> Option<&ShardPlan> {
+        self.shards.iter().find(|shard| shard.name == *name)
+    }
+}

@@ -1,0 +1,117 @@
+//! The order in which tables are written: parents before children.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{Table, TableName};
+
+/// Tables whose foreign keys form a cycle that the database cannot check at commit.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Cycle(pub Vec<TableName>);
+
+/// Orders `tables` so that each comes after the tables it references. A key to the table itself needs no order: keys
+/// are checked at the end of a statement. Deferrable keys are checked at commit; they give way in a cycle.
+pub fn parents_first(tables: &[&Table]) -> Result<Vec<TableName>, Cycle> {
+    let names: BTreeSet<&TableName> = tables.iter().map(|table| &table.name).collect();
+    // Parents of each table: (must come first, would better come first).
+    let mut waiting: BTreeMap<&TableName, (BTreeSet<&TableName>, BTreeSet<&TableName>)> = BTreeMap::new();
+    for table in tables {
+        let (hard, soft) = waiting.entry(&table.name).or_default();
+        for key in
+            table.foreign_keys.iter().filter(|key| key.parent != table.name && names.contains(&key.parent))
+        {
+            if key.deferrable {
+                soft.insert(&key.parent);
+            } else {
+                hard.insert(&key.parent);
+            }
+        }
+    }
+    let mut order = Vec::with_capacity(tables.len());
+    while !waiting.is_empty() {
+        let ready = |hard: &BTreeSet<_>, soft: &BTreeSet<_>| hard.is_empty() && soft.is_empty();
+        let next = waiting
+            .iter()
+            .find(|(_, (hard, soft))| ready(hard, soft))
+            .or_else(|| waiting.iter().find(|(_, (hard, _))| hard.is_empty()))
+            .map(|(name, _)| *name);
+        let Some(next) = next else {
+            return Err(Cycle(cycle_members(&waiting)));
+        };
+        waiting.remove(next);
+        for (hard, soft) in waiting.values_mut() {
+            hard.remove(next);
+            soft.remove(next);
+        }
+        order.push(next.clone());
+    }
+    Ok(order)
+}
+
+/// The tables that wait for each other, without those that merely wait for them.
+fn cycle_members(
+    waiting: &BTreeMap<&TableName, (BTreeSet<&TableName>, BTreeSet<&TableName>)>,
+) -> Vec<TableName> {
+    let mut members: BTreeSet<&TableName> = waiting.keys().copied().collect();
+    loop {
+        let needed: BTreeSet<&TableName> = members
+            .iter()
+            .filter_map(|name| waiting.get(name))
+            .flat_map(|(hard, _)| hard.iter().copied())
+            .filter(|parent| members.contains(parent))
+            .collect();
+        if needed == members {
+            return members.into_iter().cloned().collect();
+        }
+        members = needed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ForeignKey;
+
+    fn table(name: &str, parents: &[(&str, bool)]) -> Table {
+        Table {
+            name: TableName::new("s", name),
+            columns: vec![],
+            primary_key: vec![],
+            unique_keys: vec![],
+            foreign_keys: parents
+                .iter()
+                .map(|(parent, deferrable)| ForeignKey {
+                    name: format!("{name}_{parent}"),
+                    columns: vec![],
+                    parent: TableName::new("s", *parent),
+                    parent_columns: vec![],
+                    deferrable: *deferrable,
+                })
+                .collect(),
+            triggers: vec![],
+            sequences: vec![],
+        }
+    }
+
+    fn order(tables: &[Table]) -> Result<Vec<String>, Cycle> {
+        let all: Vec<&Table> = tables.iter().collect();
+        parents_first(&all).map(|names| names.into_iter().map(|name| name.table).collect())
+    }
+
+    #[test]
+    fn parents_come_first() {
+        let tables = [
+            table("a_comment", &[("issue", false), ("a_comment", false), ("elsewhere", false)]),
+            table("issue", &[("project", false)]),
+            table("project", &[]),
+        ];
+        assert_eq!(order(&tables), Ok(vec!["project".into(), "issue".into(), "a_comment".into()]));
+    }
+
+    #[test]
+    fn a_deferrable_key_breaks_a_cycle_and_a_rigid_cycle_is_named() {
+        let tables = [table("a", &[("b", true)]), table("b", &[("a", false)])];
+        assert_eq!(order(&tables), Ok(vec!["a".into(), "b".into()]));
+        let tables = [table("a", &[("b", false)]), table("b", &[("a", false)]), table("c", &[("a", false)])];
+        assert_eq!(order(&tables), Err(Cycle(vec![TableName::new("s", "a"), TableName::new("s", "b")])));
+    }
+}
