@@ -125,6 +125,13 @@ impl Error {
         self
     }
 
+    /// Says what was being done when this error came up; its kind and hints stay.
+    #[must_use]
+    pub fn within(mut self, message: impl Into<String>) -> Self {
+        let hints = std::mem::take(&mut self.hints);
+        Self { kind: self.kind, message: message.into(), hints, source: Some(Box::new(self)) }
+    }
+
     /// The kind, and with it the exit code.
     pub fn kind(&self) -> Kind {
         self.kind

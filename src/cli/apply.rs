@@ -1,0 +1,100 @@
+//! `reinstate apply`: restore what was planned.
+
+use std::io::{BufRead, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use tokio::sync::watch;
+
+use super::output::Output;
+use crate::config::Config;
+use crate::error::{Kind, Result};
+use crate::limits::{JOBS_DEFAULT, JOBS_MAX};
+use crate::plan::{Plan, rails};
+use crate::replay::Options;
+use crate::report::{self, RunReport};
+use crate::restore;
+
+/// Restore the tenants of a plan, each in one transaction a shard, read back and compared before its commit
+#[derive(clap::Args)]
+#[command(after_help = "Run it again after any interruption, from any machine: what is done is not repeated.
+Ctrl-C lets the transactions at work end and starts no new ones; a second Ctrl-C rolls them back.
+
+Examples:
+  reinstate apply plan.json                   asks for the number of tenants
+  reinstate apply plan.json --confirm 50      where no terminal can ask
+  reinstate apply plan.json --jobs 4 --json   the report as JSON")]
+pub struct Args {
+    /// The plan file
+    plan: PathBuf,
+
+    /// Tenants at a time
+    #[arg(long, value_name = "N", default_value_t = JOBS_DEFAULT, value_parser = jobs)]
+    jobs: usize,
+
+    /// The number of tenants in the plan, as a confirmation
+    #[arg(long, value_name = "COUNT")]
+    confirm: Option<usize>,
+}
+
+fn jobs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(jobs) if (1..=JOBS_MAX).contains(&jobs) => Ok(jobs),
+        _ => Err(format!("a number from 1 to {JOBS_MAX}")),
+    }
+}
+
+pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
+    let config = Config::load(config)?;
+    let plan = Plan::load(&args.plan)?;
+    let confirmed = match args.confirm {
+        Some(count) => Some(count),
+        None => ask(&plan, output),
+    };
+    let approved = rails::approve(plan, confirmed)?;
+    let options = Options { jobs: args.jobs, stop: stop_on_signal() };
+    let outcome = restore::restore(&config, &approved, &options, output.progress()).await?;
+    let plan = approved.plan();
+    output.result(|| report::text::outcome(plan, &outcome), &RunReport::new(plan, &outcome))?;
+    if outcome.back() == plan.tenants.len() {
+        output.talk(&format!("look a second time, independently: reinstate verify {}", args.plan.display()));
+    }
+    Ok(outcome.exit_code())
+}
+
+/// Asks on a terminal for the number of tenants; elsewhere nobody answers.
+fn ask(plan: &Plan, output: &Output) -> Option<usize> {
+    if !std::io::stdin().is_terminal() {
+        return None;
+    }
+    output.talk(&report::text::plan(plan, false));
+    output.talk("type the number of tenants to restore them, anything else to stop:");
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).ok()?;
+    line.trim().parse().ok()
+}
+
+/// True after the first SIGINT or SIGTERM; the second one ends the process, and the databases roll back.
+fn stop_on_signal() -> watch::Receiver<bool> {
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+        loop {
+            let terminated = async {
+                match &mut terminate {
+                    Some(signal) => signal.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminated => {}
+            }
+            if sender.send_replace(true) {
+                std::process::exit(i32::from(Kind::Interrupted.exit_code()));
+            }
+        }
+    });
+    receiver
+}
+
+const _: () = assert!(JOBS_DEFAULT <= JOBS_MAX);

@@ -1,0 +1,125 @@
+//! `reinstate plan`: the dry run, and the only road to a plan file.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::output::{Output, write_file};
+use super::settings::{PickArgs, StoreArgs};
+use crate::config::Config;
+use crate::error::{EXIT_OK, Error, Result};
+use crate::limits::{TENANT_ID_BYTES_MAX, TENANTS_LIST_MAX, TENANTS_MAX_DEFAULT};
+use crate::model::{ShardName, TenantId};
+use crate::plan::{Request, rails};
+use crate::{report, restore};
+
+/// Dry run: what would be restored, from which snapshot, into which database. Writes nothing but the plan file
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  reinstate plan --tenants tenants.txt --at 2026-11-21T07:30:00Z -o plan.json
+  reinstate diff --at 2026-11-21T07:30:00Z -o tenants.txt && reinstate plan --tenants tenants.txt \\
+      --at 2026-11-21T07:30:00Z --max-tenants 50 --reason 'INC-4711: script deleted 50 sites' -o plan.json")]
+pub struct Args {
+    /// Tenant ids, one a line; - for standard input. Empty lines and lines that begin with # are skipped
+    #[arg(long, value_name = "FILE")]
+    tenants: PathBuf,
+
+    #[command(flatten)]
+    pick: PickArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// Most tenants this plan may hold; more than the default need --reason
+    #[arg(long, value_name = "N", default_value_t = TENANTS_MAX_DEFAULT)]
+    max_tenants: usize,
+
+    /// Why so many; kept in the plan
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+
+    /// This shard's target may be another database than the one the snapshot was taken from
+    #[arg(long, value_name = "SHARD")]
+    into: Vec<String>,
+
+    /// Where to write the plan
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// Show every table of every tenant
+    #[arg(long)]
+    detail: bool,
+}
+
+pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
+    let config = Config::load(config)?;
+    let into: BTreeSet<ShardName> = args.into.iter().map(ShardName::new).collect();
+    for name in &into {
+        config.shard(name)?;
+    }
+    let request = Request {
+        tenants: parse_list(&read_list(&args.tenants)?)?,
+        tenants_max: args.max_tenants,
+        reason: args.reason,
+        into,
+    };
+    rails::check_cap(&request)?;
+    let store = args.store.open(&config)?;
+    let progress = output.progress();
+    let plan = restore::dry_run(&config, &store, &args.pick.pick(), &request, progress.as_ref()).await?;
+    write_file(&args.output, &plan.to_json()?, false)?;
+    output.result(|| report::text::plan(&plan, args.detail), &plan)?;
+    let file = args.output.display();
+    output.talk(&format!("plan written to {file}; restore with: reinstate apply {file} --confirm {}", plan.tenants.len()));
+    Ok(EXIT_OK)
+}
+
+fn read_list(path: &Path) -> Result<String> {
+    let unable = || Error::usage(format!("unable to read tenant list '{}'", path.display()));
+    let bytes_max = (TENANTS_LIST_MAX * TENANT_ID_BYTES_MAX) as u64;
+    let mut text = String::new();
+    let read = |from: &mut dyn Read, text: &mut String| from.take(bytes_max).read_to_string(text);
+    if path == Path::new("-") {
+        read(&mut std::io::stdin().lock(), &mut text).map_err(|error| unable().because(error))?;
+    } else {
+        let mut file = std::fs::File::open(path).map_err(|error| unable().because(error))?;
+        read(&mut file, &mut text).map_err(|error| unable().because(error))?;
+    }
+    Ok(text)
+}
+
+/// The ids in order; one that is listed twice is a sign of a list nobody checked.
+fn parse_list(text: &str) -> Result<Vec<TenantId>> {
+    let mut seen = BTreeSet::new();
+    let mut tenants = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let id = TenantId::parse(line).map_err(|error| error.hint(format!("it is in line {} of the tenant list", number + 1)))?;
+        if !seen.insert(id.clone()) {
+            return Err(Error::usage(format!("unable to use the tenant list: '{id}' is in it twice"))
+                .hint(format!("the second time in line {}", number + 1)));
+        }
+        tenants.push(id);
+        if tenants.len() > TENANTS_LIST_MAX {
+            return Err(Error::usage(format!("unable to use the tenant list: it holds more than {TENANTS_LIST_MAX} ids")));
+        }
+    }
+    Ok(tenants)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read_line_by_line() {
+        let ids = parse_list("# deleted\n a \n\nb'; drop table x; --\n").expect("list");
+        let ids: Vec<&str> = ids.iter().map(TenantId::as_str).collect();
+        assert_eq!(ids, ["a", "b'; drop table x; --"]);
+        assert_eq!(parse_list("a\na").expect_err("twice").chain(), "unable to use the tenant list: 'a' is in it twice");
+        assert!(parse_list("a\u{0}b").is_err());
+        assert!(parse_list(&"x".repeat(TENANT_ID_BYTES_MAX + 1)).is_err());
+    }
+}

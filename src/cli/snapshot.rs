@@ -1,0 +1,196 @@
+//! `reinstate snapshot …`: take, list, show, verify and prune snapshots.
+
+use std::path::Path;
+
+use clap::Subcommand;
+use jiff::Timestamp;
+
+use super::output::Output;
+use super::settings::{StoreArgs, memory};
+use crate::config::Config;
+use crate::error::{EXIT_DIFFERENCES, EXIT_OK, Error, Result};
+use crate::limits::{JOBS_DEFAULT, MEMORY_BYTES_DEFAULT, RETAIN_DAYS_DEFAULT};
+use crate::model::{ShardName, SnapshotId};
+use crate::report;
+use crate::snapshot::{self, CreateOptions, Snapshot, Store};
+use crate::source::live;
+
+/// Take, list, show, verify and prune snapshots
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Create(Create),
+    List(List),
+    Show(Show),
+    Verify(Verify),
+    Prune(Prune),
+}
+
+/// Take a snapshot of every shard, or of some
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  reinstate snapshot create                                   every shard of the configuration
+  reinstate snapshot create --shard product --retain-days 90")]
+struct Create {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Only this shard; may be given several times
+    #[arg(long, value_name = "NAME")]
+    shard: Vec<String>,
+    /// Days during which the snapshot cannot be pruned
+    #[arg(long, value_name = "DAYS", default_value_t = RETAIN_DAYS_DEFAULT)]
+    retain_days: u32,
+    /// Memory for rows in flight
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = memory)]
+    memory: usize,
+    /// Parallel readers of one shard
+    #[arg(long, value_name = "N", default_value_t = JOBS_DEFAULT)]
+    jobs: usize,
+}
+
+/// List the snapshots of a store
+#[derive(clap::Args)]
+struct List {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Only this shard
+    #[arg(long, value_name = "NAME")]
+    shard: Option<String>,
+}
+
+/// Show what a snapshot holds: its manifest
+#[derive(clap::Args)]
+struct Show {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The snapshot
+    id: String,
+}
+
+/// Read a snapshot wholly again and say what is rotten, by file and tenant
+#[derive(clap::Args)]
+#[command(after_help = "Exit code 0: every byte is as it was written; 1: problems were found.
+
+Examples:
+  reinstate snapshot verify                        every snapshot of the store
+  reinstate snapshot verify 20261121T084500Z-3f9a2c")]
+struct Verify {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The snapshots; all by default
+    ids: Vec<String>,
+}
+
+/// Delete snapshots whose retention is over; never one inside it
+#[derive(clap::Args)]
+struct Prune {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Only say what would be deleted
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
+    let config = Config::load(config)?;
+    match args.command {
+        Command::Create(args) => create(args, &config, output).await,
+        Command::List(args) => list(args, &config, output).await,
+        Command::Show(args) => show(args, &config, output).await,
+        Command::Verify(args) => verify(args, &config, output).await,
+        Command::Prune(args) => prune(args, &config, output).await,
+    }
+}
+
+async fn create(args: Create, config: &Config, output: &Output) -> Result<u8> {
+    let store = args.store.open(config)?;
+    let wanted: Vec<ShardName> = if args.shard.is_empty() {
+        config.shards.keys().cloned().collect()
+    } else {
+        args.shard.iter().map(ShardName::new).collect()
+    };
+    let options = CreateOptions { memory_bytes: args.memory, retain_days: args.retain_days };
+    let progress = output.progress();
+    let mut summaries = Vec::new();
+    for name in &wanted {
+        let settings = config.shard(name)?;
+        let source = live::open(name, &settings.url, &settings.tenancy, args.jobs).await?;
+        let manifest =
+            snapshot::create(&store, name, source.as_ref(), &settings.tenancy, &options, progress.as_ref()).await?;
+        summaries.push(summary(&store, name, &manifest.id).await?);
+    }
+    let value = serde_json::json!({ "format": 1, "snapshots": summaries });
+    output.result(|| report::text::snapshots(&summaries), &value)?;
+    Ok(EXIT_OK)
+}
+
+async fn summary(store: &Store, shard: &ShardName, id: &SnapshotId) -> Result<snapshot::Summary> {
+    let found = snapshot::list(store, Some(shard)).await?.into_iter().find(|summary| summary.id == *id);
+    found.ok_or_else(|| Error::bug(format!("snapshot '{id}' was written but is not listed")))
+}
+
+async fn list(args: List, config: &Config, output: &Output) -> Result<u8> {
+    let store = args.store.open(config)?;
+    let summaries = snapshot::list(&store, args.shard.map(ShardName::new).as_ref()).await?;
+    let value = serde_json::json!({ "format": 1, "snapshots": summaries });
+    let text = || match summaries.is_empty() {
+        true => format!("no snapshot in store '{}'", store.url()),
+        false => report::text::snapshots(&summaries),
+    };
+    output.result(text, &value)?;
+    Ok(EXIT_OK)
+}
+
+async fn show(args: Show, config: &Config, output: &Output) -> Result<u8> {
+    let store = args.store.open(config)?;
+    let id = SnapshotId::new(&args.id);
+    let found = find(&store, &id).await?;
+    let snapshot = Snapshot::open(&store, &found.shard, &id).await?;
+    output.result(|| report::text::manifest(snapshot.manifest()), snapshot.manifest())?;
+    Ok(EXIT_OK)
+}
+
+async fn find(store: &Store, id: &SnapshotId) -> Result<snapshot::Summary> {
+    snapshot::list(store, None).await?.into_iter().find(|summary| summary.id == *id).ok_or_else(|| {
+        Error::refused(format!("unable to find snapshot '{id}' in store '{}'", store.url()))
+            .hint("`reinstate snapshot list` shows what there is")
+    })
+}
+
+async fn verify(args: Verify, config: &Config, output: &Output) -> Result<u8> {
+    let store = args.store.open(config)?;
+    let progress = output.progress();
+    let mut wanted = Vec::new();
+    if args.ids.is_empty() {
+        let all = snapshot::list(&store, None).await?;
+        wanted.extend(all.into_iter().filter(|summary| !matches!(summary.state, snapshot::State::Incomplete)));
+    }
+    for id in &args.ids {
+        wanted.push(find(&store, &SnapshotId::new(id)).await?);
+    }
+    let mut reports = Vec::new();
+    for summary in wanted {
+        let report = snapshot::verify(&store, &summary.shard, &summary.id, progress.as_ref()).await?;
+        reports.push((summary.id, report));
+    }
+    let sound = reports.iter().all(|(_, report)| report.problems.is_empty());
+    let values: Vec<_> =
+        reports.iter().map(|(id, report)| serde_json::json!({ "snapshot": id, "report": report })).collect();
+    let text = || reports.iter().map(|(id, r)| report::text::verified(id, r)).collect::<Vec<_>>().join("\n");
+    output.result(text, &serde_json::json!({ "format": 1, "snapshots": values }))?;
+    Ok(if sound { EXIT_OK } else { EXIT_DIFFERENCES })
+}
+
+async fn prune(args: Prune, config: &Config, output: &Output) -> Result<u8> {
+    let store = args.store.open(config)?;
+    let report = snapshot::prune(&store, Timestamp::now(), args.dry_run).await?;
+    output.result(|| report::text::pruned(&report, args.dry_run), &report)?;
+    Ok(EXIT_OK)
+}
+
+const _: () = assert!(MEMORY_BYTES_DEFAULT == 512 << 20, "the default of --memory is written out above");

@@ -1,0 +1,85 @@
+//! The shards and snapshots of a plan, opened and checked to be those the plan was made for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::model::{ShardName, TableName};
+use crate::plan::{Plan, ShardPlan, schema_hash};
+use crate::shard::{self, Facts, Shard};
+use crate::snapshot::{Snapshot, Store};
+use crate::source::Source;
+use crate::source::snapshot_store::SnapshotSource;
+
+/// What a plan needs, by shard.
+pub struct Connected {
+    shards: BTreeMap<ShardName, ConnectedShard>,
+}
+
+/// One live shard and the snapshot its tenants come from.
+pub struct ConnectedShard {
+    /// The live shard.
+    pub shard: Arc<dyn Shard>,
+    /// The snapshot.
+    pub source: Arc<dyn Source>,
+}
+
+impl Connected {
+    /// Opens the shards of `plan` and refuses what is not the plan's: another database, another snapshot, another schema.
+    pub async fn open(config: &Config, plan: &Plan, connections_max: usize) -> Result<Self> {
+        let mut shards = BTreeMap::new();
+        for planned in &plan.shards {
+            let settings = config.shard(&planned.name)?;
+            let shard = shard::open(&planned.name, &settings.url, connections_max).await?;
+            check_target(planned, &shard.facts().await?)?;
+            let source = Arc::new(open_source(planned).await?);
+            shards.insert(planned.name.clone(), ConnectedShard { shard, source });
+        }
+        Ok(Self { shards })
+    }
+
+    /// The shard of this name.
+    pub fn get(&self, name: &ShardName) -> Result<&ConnectedShard> {
+        self.shards.get(name).ok_or_else(|| Error::bug(format!("shard '{name}' is not in the plan")))
+    }
+
+    /// All shards.
+    pub fn iter(&self) -> impl Iterator<Item = (&ShardName, &ConnectedShard)> {
+        self.shards.iter()
+    }
+}
+
+fn check_target(planned: &ShardPlan, facts: &Facts) -> Result<()> {
+    if !planned.target.is_same(&facts.identity) {
+        return Err(Error::refused(format!(
+            "unable to restore into shard '{}': the plan is for {}, but the configuration leads to {}",
+            planned.name, planned.target, facts.identity
+        ))
+        .hint("correct the shard's URL, or make a new plan for this database"));
+    }
+    let names: Vec<&TableName> = planned.tables.iter().map(|owned| &owned.table.name).collect();
+    if schema_hash(&facts.tables, names) != planned.schema {
+        return Err(Error::refused(format!(
+            "unable to restore into shard '{}': its schema was changed after the dry run",
+            planned.name
+        ))
+        .hint("make the plan again; it shows what differs"));
+    }
+    Ok(())
+}
+
+async fn open_source(planned: &ShardPlan) -> Result<SnapshotSource> {
+    let store = Store::open(&planned.store)?;
+    let snapshot = Snapshot::open(&store, &planned.name, &planned.snapshot).await?;
+    if snapshot.manifest_hash() != planned.manifest {
+        return Err(Error::refused(format!(
+            "unable to trust snapshot '{}': its manifest is not the one the plan was made with",
+            planned.snapshot
+        ))
+        .hint("a snapshot never changes; find out who changed it, and make the plan again from another one"));
+    }
+    let tables: Vec<TableName> = planned.tables.iter().map(|owned| owned.table.name.clone()).collect();
+    snapshot.check_files(&tables).await?;
+    Ok(SnapshotSource::new(snapshot))
+}

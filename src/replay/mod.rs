@@ -1,0 +1,152 @@
+//! Replay: the only cause of writes. Takes an [`ApprovedPlan`], N tenants at a time, one transaction a tenant and shard.
+//!
+//! ```text
+//! ApprovedPlan ─► queue (largest first) ─► workers ─► tenant: shard by shard, the catalogue last ─► Outcome
+//!                                            │
+//!                    begin · write tables · read back · write set · journal · commit     (transaction.rs)
+//! ```
+//!
+//! A tenant that fails is rolled back and named; the others go on. A shard that is gone stops the tenants that need it.
+//! Stopping lets the transactions at work end and starts no new ones.
+
+mod outcome;
+mod retry;
+mod transaction;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::connect::Connected;
+use crate::error::{Error, Kind, Result};
+use crate::model::{PlanHash, ShardName};
+use crate::plan::{ApprovedPlan, TenantPlan};
+use crate::progress::Progress;
+
+pub use outcome::{Outcome, Problem, ShardOutcome, ShardStatus, TenantOutcome};
+
+/// How to replay.
+#[derive(Clone)]
+pub struct Options {
+    /// Tenants at a time.
+    pub jobs: usize,
+    /// Becomes true when no new tenant shall begin.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// One execution of a plan, as the tasks share it.
+struct Run<'a> {
+    plan: &'a ApprovedPlan,
+    connected: &'a Connected,
+    /// Host, process and start: written to the journal, so that a person can tell executions apart.
+    name: String,
+    stop: watch::Receiver<bool>,
+    /// Shards that were lost on the way; written by the worker that met the loss, read before each tenant.
+    lost: Mutex<BTreeSet<ShardName>>,
+    progress: Arc<dyn Progress>,
+}
+
+/// Restores every tenant of the plan that its journals do not list as done.
+pub async fn replay(
+    plan: &ApprovedPlan,
+    connected: &Connected,
+    options: &Options,
+    progress: Arc<dyn Progress>,
+) -> Result<Outcome> {
+    let started_at = Timestamp::now();
+    for (_, shard) in connected.iter() {
+        shard.shard.prepare_journal().await?;
+    }
+    let run = Run {
+        plan,
+        connected,
+        name: run_name(started_at),
+        stop: options.stop.clone(),
+        lost: Mutex::default(),
+        progress: progress.clone(),
+    };
+    progress.begin("restoring", Some(plan.plan().rows()));
+    // Tenants are in the plan's order, largest first, so that no long one is left for the end.
+    let mut tenants: Vec<(usize, TenantOutcome)> = stream::iter(plan.plan().tenants.iter().enumerate())
+        .map(|(index, tenant)| {
+            let run = &run;
+            async move { (index, run.tenant(tenant).await) }
+        })
+        .buffer_unordered(options.jobs.max(1))
+        .collect()
+        .await;
+    progress.finish();
+    tenants.sort_by_key(|(index, _)| *index);
+    Ok(Outcome {
+        plan: plan.plan().hash.clone(),
+        run: run.name,
+        started_at,
+        ended_at: Timestamp::now(),
+        tenants: tenants.into_iter().map(|(_, tenant)| tenant).collect(),
+    })
+}
+
+fn run_name(started_at: Timestamp) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{} pid {} at {started_at:.0}", host.trim(), std::process::id())
+}
+
+impl Run<'_> {
+    fn hash(&self) -> &PlanHash {
+        &self.plan.plan().hash
+    }
+
+    async fn tenant(&self, tenant: &TenantPlan) -> TenantOutcome {
+        let mut shards = Vec::with_capacity(tenant.shards.len());
+        let mut blocked = *self.stop.borrow();
+        for part in &tenant.shards {
+            let begun_at = std::time::Instant::now();
+            let status = if blocked || self.is_lost(&part.shard) {
+                ShardStatus::NotStarted
+            } else {
+                self.shard(tenant, part).await
+            };
+            // What follows (in the end the catalogue's row) must not come back before this part is.
+            blocked |= !status.is_back();
+            if let ShardStatus::AlreadyBack { .. } | ShardStatus::NotStarted = status {
+                self.progress.advance(part.rows(), part.bytes());
+            }
+            shards.push(ShardOutcome { shard: part.shard.clone(), status, elapsed: begun_at.elapsed() });
+        }
+        let outcome = TenantOutcome { id: tenant.id.clone(), name: tenant.name.clone(), shards };
+        self.progress.note(&outcome.line());
+        outcome
+    }
+
+    async fn shard(&self, tenant: &TenantPlan, part: &crate::plan::TenantShard) -> ShardStatus {
+        let Some(planned) = self.plan.plan().shard(&part.shard) else {
+            return ShardStatus::Failed { problem: Problem::of(&Error::bug("a tenant's shard is not in the plan")) };
+        };
+        let connected = match self.connected.get(&part.shard) {
+            Ok(connected) => connected,
+            Err(error) => return ShardStatus::Failed { problem: Problem::of(&error) },
+        };
+        let work = || transaction::restore(self, connected, planned, tenant, part);
+        match retry::with_patience(work).await {
+            Ok(status) => status,
+            Err(error) if error.kind() == Kind::Interrupted => {
+                self.lose(&part.shard);
+                ShardStatus::Interrupted { problem: Problem::of(&error) }
+            }
+            Err(error) => ShardStatus::Failed { problem: Problem::of(&error) },
+        }
+    }
+
+    fn is_lost(&self, shard: &ShardName) -> bool {
+        self.lost.lock().map_or(true, |lost| lost.contains(shard))
+    }
+
+    fn lose(&self, shard: &ShardName) {
+        if let Ok(mut lost) = self.lost.lock() {
+            lost.insert(shard.clone());
+        }
+    }
+}

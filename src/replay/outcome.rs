@@ -1,0 +1,193 @@
+//! What became of every tenant of a run: data, to be reported.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::error::{EXIT_OK, Error, Kind};
+use crate::model::{PlanHash, ShardName, TenantId};
+use crate::shard::JournalEntry;
+use crate::verify::Verdict;
+
+/// What became of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// The plan.
+    pub plan: PlanHash,
+    /// This execution of it, as the journal names it.
+    pub run: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// Every tenant, in the plan's order.
+    pub tenants: Vec<TenantOutcome>,
+}
+
+/// What became of one tenant.
+#[derive(Clone, Debug, Serialize)]
+pub struct TenantOutcome {
+    /// The tenant.
+    pub id: TenantId,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Shard by shard, in the order of writing.
+    pub shards: Vec<ShardOutcome>,
+}
+
+/// What became of one tenant in one shard.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShardOutcome {
+    /// The shard.
+    pub shard: ShardName,
+    /// What became of it.
+    #[serde(flatten)]
+    pub status: ShardStatus,
+    /// How long it took, claiming and waiting included.
+    #[serde(rename = "elapsed_ms", serialize_with = "as_millis")]
+    pub elapsed: Duration,
+}
+
+/// The states a tenant can be in, in one shard. "Restored" needs a verdict.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum ShardStatus {
+    /// Written, read back equal, and committed by this run.
+    Restored {
+        /// Rows written.
+        rows: u64,
+        /// Bytes written, in wire form.
+        bytes: u64,
+        /// The comparison before commit.
+        verdict: Verdict,
+    },
+    /// The journal says that an earlier run of this plan committed it.
+    AlreadyBack {
+        /// The journal's row.
+        entry: JournalEntry,
+    },
+    /// Another process is restoring it now.
+    Held {
+        /// Who.
+        by: String,
+    },
+    /// Rolled back.
+    Failed {
+        /// Why.
+        problem: Problem,
+    },
+    /// The server or the connection went away; rolled back, or its commit will be found in the journal.
+    Interrupted {
+        /// Why.
+        problem: Problem,
+    },
+    /// Not begun: the run was stopped, or something before it failed.
+    NotStarted,
+}
+
+/// An error as data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The message and its causes.
+    pub message: String,
+    /// The next actions.
+    pub hints: Vec<String>,
+}
+
+impl Problem {
+    /// The text of an error.
+    pub fn of(error: &Error) -> Self {
+        Self { message: error.chain(), hints: error.hints().to_vec() }
+    }
+}
+
+impl ShardStatus {
+    /// Whether the tenant's rows are in the shard.
+    pub fn is_back(&self) -> bool {
+        matches!(self, Self::Restored { .. } | Self::AlreadyBack { .. })
+    }
+}
+
+impl TenantOutcome {
+    /// Whether the tenant is back in every shard.
+    pub fn is_back(&self) -> bool {
+        self.shards.iter().all(|shard| shard.status.is_back())
+    }
+
+    /// Rows that this run wrote.
+    pub fn rows_written(&self) -> u64 {
+        let rows = |shard: &ShardOutcome| match shard.status {
+            ShardStatus::Restored { rows, .. } => rows,
+            _ => 0,
+        };
+        self.shards.iter().map(rows).sum()
+    }
+
+    /// The problem that kept it from coming back, if there is one.
+    pub fn problem(&self) -> Option<(&ShardName, &Problem)> {
+        self.shards.iter().find_map(|shard| match &shard.status {
+            ShardStatus::Failed { problem } | ShardStatus::Interrupted { problem } => Some((&shard.shard, problem)),
+            _ => None,
+        })
+    }
+
+    /// One line for people.
+    pub fn line(&self) -> String {
+        let label = match &self.name {
+            Some(name) => format!("{} ({name})", self.id),
+            None => self.id.to_string(),
+        };
+        let elapsed: Duration = self.shards.iter().map(|shard| shard.elapsed).sum();
+        if self.is_back() && self.rows_written() == 0 {
+            return format!("tenant {label}: back already");
+        }
+        if self.is_back() {
+            let rows = self.rows_written();
+            return format!("tenant {label}: restored and verified, {rows} rows in {:.2} s", elapsed.as_secs_f64());
+        }
+        match self.problem() {
+            Some((shard, problem)) => format!("tenant {label}: not restored, shard '{shard}': {}", problem.message),
+            None => match self.shards.iter().find_map(|shard| match &shard.status {
+                ShardStatus::Held { by } => Some(by),
+                _ => None,
+            }) {
+                Some(by) => format!("tenant {label}: being restored by {by}"),
+                None => format!("tenant {label}: not started"),
+            },
+        }
+    }
+}
+
+impl Outcome {
+    /// Tenants that are back in every shard.
+    pub fn back(&self) -> usize {
+        self.tenants.iter().filter(|tenant| tenant.is_back()).count()
+    }
+
+    /// Rows that this run wrote.
+    pub fn rows_written(&self) -> u64 {
+        self.tenants.iter().map(TenantOutcome::rows_written).sum()
+    }
+
+    /// How long it took.
+    pub fn elapsed(&self) -> Duration {
+        self.ended_at.duration_since(self.started_at).try_into().unwrap_or_default()
+    }
+
+    /// The exit code: failed before interrupted, because a failed tenant needs a person.
+    pub fn exit_code(&self) -> u8 {
+        let statuses = || self.tenants.iter().flat_map(|tenant| &tenant.shards).map(|shard| &shard.status);
+        if statuses().any(|status| matches!(status, ShardStatus::Failed { .. })) {
+            Kind::Failed.exit_code()
+        } else if statuses().any(|status| !status.is_back()) {
+            Kind::Interrupted.exit_code()
+        } else {
+            EXIT_OK
+        }
+    }
+}
+
+fn as_millis<S: Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,197 @@
+//! One tenant in one shard, in one transaction: the steps of a restore, in order. Commit is the last.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Int16Type, Int32Type, Int64Type};
+use futures::StreamExt;
+use jiff::Timestamp;
+
+use super::{Run, ShardStatus};
+use crate::connect::ConnectedShard;
+use crate::error::{Error, Result};
+use crate::extract;
+use crate::model::{Fingerprint, OwnedTable, Sequence, TableName, TypeKind};
+use crate::plan::{ShardPlan, TenantPlan, TenantShard, TenantTable};
+use crate::shard::{Chunk, ChunkStream, Claim, JournalEntry, Session};
+use crate::verify::{self, Verdict};
+
+/// Brings one tenant back into one shard, or leaves the shard as it was.
+pub(super) async fn restore(
+    run: &Run<'_>,
+    connected: &ConnectedShard,
+    planned: &ShardPlan,
+    tenant: &TenantPlan,
+    part: &TenantShard,
+) -> Result<ShardStatus> {
+    let started_at = Timestamp::now();
+    let mut session = match connected.shard.begin(run.hash(), &tenant.id).await? {
+        Claim::Session(session) => session,
+        Claim::Done(entry) => return Ok(ShardStatus::AlreadyBack { entry }),
+        Claim::Held { by } => return Ok(ShardStatus::Held { by }),
+    };
+    let steps = Steps { run, connected, planned, tenant, part };
+    match steps.write_and_prove(session.as_mut(), started_at).await {
+        Ok(verdict) => {
+            let (rows, bytes) = (verdict.rows(), part.bytes());
+            session.commit().await?;
+            Ok(ShardStatus::Restored { rows, bytes, verdict })
+        }
+        Err(error) => {
+            // The first error is the one to report; a failing rollback only means that the connection is gone, and
+            // then the server rolls back by itself.
+            let _ = session.abort().await;
+            Err(error)
+        }
+    }
+}
+
+struct Steps<'a> {
+    run: &'a Run<'a>,
+    connected: &'a ConnectedShard,
+    planned: &'a ShardPlan,
+    tenant: &'a TenantPlan,
+    part: &'a TenantShard,
+}
+
+impl Steps<'_> {
+    /// Everything between begin and commit. An equal verdict is the only way out that leads to a commit.
+    async fn write_and_prove(&self, session: &mut dyn Session, started_at: Timestamp) -> Result<Verdict> {
+        for (owned, rows) in self.tables()? {
+            self.write(session, owned, rows).await?;
+        }
+        let verdict = self.read_back(session).await?;
+        self.check_writes(session).await?;
+        let entry = JournalEntry {
+            plan: self.run.hash().clone(),
+            tenant: self.tenant.id.clone(),
+            snapshot: self.planned.snapshot.clone(),
+            run: self.run.name.clone(),
+            rows: verdict.rows(),
+            bytes: self.part.bytes(),
+            fingerprint: verdict.fingerprint(),
+            started_at,
+            recorded_at: Timestamp::now(),
+            transaction_id: session.transaction_id().await?,
+        };
+        session.record(&entry).await?;
+        Ok(verdict)
+    }
+
+    fn tables(&self) -> Result<Vec<(&OwnedTable, &TenantTable)>> {
+        let find = |rows| self.planned_table(rows).map(|owned| (owned, rows));
+        self.part.tables.iter().map(find).collect()
+    }
+
+    fn planned_table(&self, rows: &TenantTable) -> Result<&OwnedTable> {
+        let found = self.planned.tables.iter().find(|owned| owned.table.name == rows.table);
+        found.ok_or_else(|| Error::bug(format!("table '{}' is not in the plan's shard", rows.table)))
+    }
+
+    async fn write(&self, session: &mut dyn Session, owned: &OwnedTable, rows: &TenantTable) -> Result<()> {
+        let chunks = extract::tenant_rows(self.connected.source.as_ref(), &owned.table, &self.tenant.id).await?;
+        let seen = Arc::new(Mutex::new(Seen::new(owned)));
+        let taken = session.write(owned, observe(chunks, owned, seen.clone(), self.run)).await?;
+        let seen = seen.lock().map_err(|_| Error::bug("a writer stopped in the middle of a batch"))?;
+        if seen.fingerprint != rows.fingerprint {
+            return Err(Error::refused(format!(
+                "unable to trust the snapshot: the rows of tenant '{}' in table '{}' are not those that were fingerprinted",
+                self.tenant.id, rows.table
+            ))
+            .hint("`reinstate snapshot verify` says which files are rotten"));
+        }
+        if taken != rows.rows {
+            return Err(Error::failed(format!(
+                "unable to restore table '{}': the shard took {taken} of {} rows",
+                rows.table, rows.rows
+            ))
+            .hint("a trigger or a rule may drop rows on INSERT"));
+        }
+        for (sequence, restored_max) in &seen.sequences {
+            if let Some(restored_max) = restored_max {
+                session.advance_sequence(sequence, *restored_max).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads every table of the tenant back, also those in which it had no row: rows that appeared since the
+    /// deletion would be found here, and none may be.
+    async fn read_back(&self, session: &mut dyn Session) -> Result<Verdict> {
+        let mut found = Vec::with_capacity(self.planned.tables.len());
+        for owned in &self.planned.tables {
+            let name = &owned.table.name;
+            let rows = self.part.tables.iter().find(|rows| rows.table == *name);
+            let expected = rows.map(|rows| rows.fingerprint).unwrap_or_default();
+            found.push((name.clone(), expected, session.read_back(owned, &self.tenant.id).await?));
+        }
+        let verdict = verify::before_commit(found);
+        let Some(wrong) = verdict.tables().iter().find(|table| !table.is_equal()) else { return Ok(verdict) };
+        let (expected, found) = (wrong.expected.rows, wrong.found.rows);
+        let what = if expected == found {
+            format!("the {found} rows read back are not those of the snapshot")
+        } else {
+            format!("{found} rows were read back, the snapshot has {expected}")
+        };
+        Err(Error::failed(format!("unable to verify table '{}' before commit: {what}", wrong.table))
+            .hint("rows may have been created for the tenant since the deletion, or a trigger changes values on INSERT"))
+    }
+
+    async fn check_writes(&self, session: &mut dyn Session) -> Result<()> {
+        let expected: BTreeMap<TableName, u64> =
+            self.part.tables.iter().map(|rows| (rows.table.clone(), rows.rows)).collect();
+        verify::check_write_set(&expected, &session.write_set().await?, &self.planned.tables)
+    }
+}
+
+/// What went by on the way to the shard.
+struct Seen {
+    fingerprint: Fingerprint,
+    sequences: Vec<(Sequence, Option<i64>)>,
+}
+
+impl Seen {
+    fn new(owned: &OwnedTable) -> Self {
+        let sequences = owned.table.sequences.iter().map(|sequence| (sequence.clone(), None));
+        Self { fingerprint: Fingerprint::default(), sequences: sequences.collect() }
+    }
+
+    fn add(&mut self, owned: &OwnedTable, chunk: &Chunk) {
+        self.fingerprint += Fingerprint::of(&chunk.tuples);
+        for (sequence, furthest) in &mut self.sequences {
+            let values = integers(owned, chunk, &sequence.column);
+            *furthest = if sequence.increment < 0 {
+                values.chain(*furthest).min()
+            } else {
+                values.chain(*furthest).max()
+            };
+        }
+    }
+}
+
+fn integers<'a>(owned: &OwnedTable, chunk: &'a Chunk, column: &str) -> Box<dyn Iterator<Item = i64> + 'a> {
+    let (Some(array), Some(column)) = (chunk.batch.column_by_name(column), owned.table.column(column)) else {
+        return Box::new(std::iter::empty());
+    };
+    match column.kind {
+        TypeKind::Int16 => Box::new(array.as_primitive::<Int16Type>().iter().flatten().map(i64::from)),
+        TypeKind::Int32 => Box::new(array.as_primitive::<Int32Type>().iter().flatten().map(i64::from)),
+        TypeKind::Int64 => Box::new(array.as_primitive::<Int64Type>().iter().flatten()),
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+/// Looks at the chunks as they pass: what is compared with the plan is what was handed to the shard.
+fn observe(chunks: ChunkStream, owned: &OwnedTable, seen: Arc<Mutex<Seen>>, run: &Run<'_>) -> ChunkStream {
+    let owned = owned.clone();
+    let progress = run.progress.clone();
+    chunks
+        .map(move |chunk| {
+            let chunk = chunk?;
+            seen.lock().map_err(|_| Error::bug("a writer stopped in the middle of a batch"))?.add(&owned, &chunk);
+            progress.advance(chunk.tuples.len() as u64, chunk.tuples.bytes.len() as u64);
+            Ok(chunk)
+        })
+        .boxed()
+}

@@ -1,0 +1,45 @@
+//! What people and machines are shown: progress while it lasts, and text of plans, outcomes and certificates after.
+//! Builds values and strings; `cli::output` alone prints.
+
+pub mod progress;
+mod table;
+pub mod text;
+
+use serde::Serialize;
+
+use crate::plan::Plan;
+use crate::replay::Outcome;
+
+/// The report of a run, as `--json` prints it.
+#[derive(Serialize)]
+pub struct RunReport<'a> {
+    /// The version of this format.
+    pub format: u32,
+    /// Tenants of the plan.
+    pub tenants: usize,
+    /// Tenants that are back in every shard.
+    pub tenants_back: usize,
+    /// Rows this run wrote.
+    pub rows_written: u64,
+    /// How long the run took.
+    pub elapsed_ms: u64,
+    /// Why the plan was allowed more tenants than the default.
+    pub reason: Option<&'a str>,
+    /// Tenant by tenant.
+    pub outcome: &'a Outcome,
+}
+
+impl<'a> RunReport<'a> {
+    /// The report of `outcome`.
+    pub fn new(plan: &'a Plan, outcome: &'a Outcome) -> Self {
+        Self {
+            format: 1,
+            tenants: plan.tenants.len(),
+            tenants_back: outcome.back(),
+            rows_written: outcome.rows_written(),
+            elapsed_ms: u64::try_from(outcome.elapsed().as_millis()).unwrap_or(u64::MAX),
+            reason: plan.reason.as_deref(),
+            outcome,
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Plans, outcomes, certificates and snapshots in words and tables.
+
+use std::fmt::Write;
+
+use indicatif::{HumanBytes, HumanCount};
+
+use super::table::table;
+use crate::plan::{Plan, TenantPlan, TenantShard};
+use crate::replay::{Outcome, ShardStatus};
+use crate::shard::JournalEntry;
+use crate::model::{SnapshotId, TenantId};
+use crate::snapshot::{Manifest, PruneReport, State, Summary, VerifyReport};
+use crate::survey::DamagedTenant;
+use crate::verify::certificate::Certificate;
+
+/// Tenants of a plan that are shown table by table; more are shown shard by shard unless asked for.
+const DETAILED_TENANTS_MAX: usize = 10;
+/// Failures that are shown in full.
+const PROBLEMS_SHOWN_MAX: usize = 20;
+
+/// A plan for the person who has to approve it.
+pub fn plan(plan: &Plan, detail: bool) -> String {
+    let mut out = String::new();
+    let tenants = plan.tenants.len();
+    let _ = writeln!(out, "Plan {}", plan.hash);
+    if let Some(reason) = &plan.reason {
+        let _ = writeln!(out, "Reason: {reason}");
+    }
+    for shard in &plan.shards {
+        let _ = writeln!(
+            out,
+            "Shard '{}': snapshot {} of {}, into {}",
+            shard.name, shard.snapshot, shard.taken_at, shard.target
+        );
+        for warning in &shard.warnings {
+            let _ = writeln!(out, "  note: {warning}");
+        }
+    }
+    out.push('\n');
+    if detail || tenants <= DETAILED_TENANTS_MAX {
+        out.push_str(&plan_by_table(plan));
+    } else {
+        out.push_str(&plan_by_shard(plan));
+    }
+    let _ = write!(
+        out,
+        "\n\n{tenants} {}, {} rows, {} will be inserted; nothing else is written.",
+        plural(tenants, "tenant"),
+        HumanCount(plan.rows()),
+        HumanBytes(plan.bytes())
+    );
+    out
+}
+
+fn plan_by_table(plan: &Plan) -> String {
+    let mut rows = Vec::new();
+    for tenant in &plan.tenants {
+        for shard in &tenant.shards {
+            for part in &shard.tables {
+                rows.push(vec![
+                    tenant.id.to_string(),
+                    tenant.name.clone().unwrap_or_default(),
+                    shard.shard.to_string(),
+                    part.table.to_string(),
+                    HumanCount(part.rows).to_string(),
+                    HumanBytes(part.bytes).to_string(),
+                    HumanCount(part.live_rows).to_string(),
+                ]);
+            }
+        }
+    }
+    table(&["TENANT", "NAME", "SHARD", "TABLE", "ROWS", "BYTES", "LIVE"], &[4, 5, 6], rows)
+}
+
+fn plan_by_shard(plan: &Plan) -> String {
+    let line = |tenant: &TenantPlan, shard: &TenantShard| {
+        let live: u64 = shard.tables.iter().map(|table| table.live_rows).sum();
+        vec![
+            tenant.id.to_string(),
+            tenant.name.clone().unwrap_or_default(),
+            shard.shard.to_string(),
+            shard.tables.len().to_string(),
+            HumanCount(shard.rows()).to_string(),
+            HumanBytes(shard.bytes()).to_string(),
+            HumanCount(live).to_string(),
+        ]
+    };
+    let rows = plan.tenants.iter().flat_map(|tenant| tenant.shards.iter().map(move |shard| line(tenant, shard)));
+    table(&["TENANT", "NAME", "SHARD", "TABLES", "ROWS", "BYTES", "LIVE"], &[3, 4, 5, 6], rows.collect())
+}
+
+/// What a run did.
+pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
+    let (back, tenants) = (outcome.back(), outcome.tenants.len());
+    let seconds = outcome.elapsed().as_secs_f64();
+    let rows = outcome.rows_written();
+    let mut out = String::new();
+    for tenant in outcome.tenants.iter().filter(|tenant| !tenant.is_back()).take(PROBLEMS_SHOWN_MAX) {
+        let _ = writeln!(out, "{}", tenant.line());
+        for hint in tenant.problem().map(|(_, problem)| problem.hints.as_slice()).unwrap_or_default() {
+            let _ = writeln!(out, "  hint: {hint}");
+        }
+    }
+    let earlier = already_back(outcome);
+    let _ = write!(
+        out,
+        "{back} of {tenants} {} back, each read back and compared with the snapshot before its commit: \
+         {} rows written in {seconds:.2} s ({} rows/s)",
+        plural(tenants, "tenant"),
+        HumanCount(rows),
+        HumanCount((rows as f64 / seconds.max(0.001)) as u64),
+    );
+    if earlier > 0 {
+        let _ = write!(out, "; {earlier} by an earlier run");
+    }
+    if back < tenants {
+        let _ = write!(out, "\n{} not back; run the same command again to finish: it repeats nothing", tenants - back);
+    }
+    let _ = write!(out, "\nplan {}", plan.hash);
+    out
+}
+
+fn already_back(outcome: &Outcome) -> usize {
+    let earlier = |status: &ShardStatus| matches!(status, ShardStatus::AlreadyBack { .. });
+    outcome.tenants.iter().filter(|tenant| tenant.shards.iter().all(|shard| earlier(&shard.status))).count()
+}
+
+/// What an independent verification found.
+pub fn certificates(certificates: &[Certificate]) -> String {
+    let mut out = String::new();
+    for certificate in certificates.iter().filter(|certificate| !certificate.equal) {
+        let _ = writeln!(out, "tenant {} differs from the snapshot:", certificate.tenant);
+        for shard in &certificate.shards {
+            for table in shard.verdict.tables().iter().filter(|table| !table.is_equal()) {
+                let (expected, found) = (table.expected.rows, table.found.rows);
+                let _ = writeln!(out, "  {} {}: {found} rows live, {expected} in the snapshot", shard.shard, table.table);
+                for difference in &table.differences {
+                    let _ = writeln!(out, "    {difference}");
+                }
+            }
+        }
+    }
+    let equal = certificates.iter().filter(|certificate| certificate.equal).count();
+    let rows: u64 = certificates.iter().flat_map(|c| &c.shards).map(|shard| shard.verdict.rows()).sum();
+    let _ = write!(
+        out,
+        "{equal} of {} {} equal to the snapshot in every row and column ({} rows compared)",
+        certificates.len(),
+        plural(certificates.len(), "tenant"),
+        HumanCount(rows)
+    );
+    out
+}
+
+/// Where the tenants of a plan stand.
+pub fn status(plan: &Plan, done: &[(crate::model::ShardName, Vec<JournalEntry>)]) -> String {
+    let is_done = |shard: &TenantShard, tenant: &TenantPlan| {
+        let entries = done.iter().find(|(name, _)| *name == shard.shard).map(|(_, entries)| entries);
+        entries.and_then(|entries| entries.iter().find(|entry| entry.tenant == tenant.id))
+    };
+    let mut rows = Vec::new();
+    let mut back = 0;
+    for tenant in &plan.tenants {
+        let entries: Vec<Option<&JournalEntry>> = tenant.shards.iter().map(|shard| is_done(shard, tenant)).collect();
+        let parts = entries.iter().flatten().count();
+        let complete = parts == entries.len();
+        back += usize::from(complete);
+        let at = entries.iter().flatten().map(|entry| entry.recorded_at).max();
+        rows.push(vec![
+            tenant.id.to_string(),
+            tenant.name.clone().unwrap_or_default(),
+            if complete { "restored".into() } else { format!("{parts} of {} shards", entries.len()) },
+            HumanCount(tenant.rows()).to_string(),
+            at.map(|at| format!("{at:.0}")).unwrap_or_default(),
+        ]);
+    }
+    let head = table(&["TENANT", "NAME", "STATE", "ROWS", "AT"], &[3], rows);
+    format!("{head}\n\n{back} of {} {} restored", plan.tenants.len(), plural(plan.tenants.len(), "tenant"))
+}
+
+/// The snapshots of a store.
+pub fn snapshots(summaries: &[Summary]) -> String {
+    let rows = summaries.iter().map(|summary| {
+        vec![
+            summary.shard.to_string(),
+            summary.id.to_string(),
+            format!("{:.0}", summary.taken_at),
+            format!("{:.0}", summary.retain_until),
+            summary.tenants.to_string(),
+            HumanCount(summary.rows).to_string(),
+            HumanBytes(summary.bytes).to_string(),
+            match &summary.state {
+                State::Complete => "complete".into(),
+                State::Incomplete => "incomplete".into(),
+                State::Damaged(what) => format!("damaged: {what}"),
+            },
+        ]
+    });
+    let head = ["SHARD", "SNAPSHOT", "TAKEN AT", "RETAIN UNTIL", "TENANTS", "ROWS", "BYTES", "STATE"];
+    table(&head, &[4, 5, 6], rows.collect())
+}
+
+/// What a snapshot holds.
+pub fn manifest(manifest: &Manifest) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "Snapshot {} of shard '{}'", manifest.id, manifest.shard);
+    let _ = writeln!(out, "taken at {} from {} (version {})", manifest.taken_at, manifest.identity, manifest.server_version);
+    if let Some(position) = &manifest.position {
+        let _ = writeln!(out, "WAL position near {position}");
+    }
+    let _ = writeln!(out, "cannot be pruned before {:.0}\n", manifest.retain_until);
+    let rows = manifest.tables.iter().map(|entry| {
+        let rule = manifest.tenancy.rules.get(&entry.table.name).map_or("none", |rule| rule.name());
+        let bytes: u64 = entry.files.iter().map(|file| file.bytes).sum();
+        vec![
+            entry.table.name.to_string(),
+            rule.into(),
+            HumanCount(entry.rows_owned).to_string(),
+            HumanCount(entry.rows_shared).to_string(),
+            HumanCount(entry.rows_unowned).to_string(),
+            entry.files.len().to_string(),
+            HumanBytes(bytes).to_string(),
+        ]
+    });
+    let head = ["TABLE", "RULE", "ROWS OWNED", "SHARED", "UNOWNED", "FILES", "BYTES"];
+    out.push_str(&table(&head, &[2, 3, 4, 5, 6], rows.collect()));
+    out
+}
+
+/// What reading a snapshot again found.
+pub fn verified(id: &SnapshotId, report: &VerifyReport) -> String {
+    let mut out = String::new();
+    for problem in &report.problems {
+        let _ = writeln!(out, "snapshot {id}: {}: {}", problem.file, problem.what);
+        if !problem.tenants.is_empty() {
+            let named: Vec<&str> = problem.tenants.iter().take(PROBLEMS_SHOWN_MAX).map(TenantId::as_str).collect();
+            let more = problem.tenants.len() - named.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let _ = writeln!(out, "  tenants that cannot be trusted: {}{more}", named.join(", "));
+        }
+    }
+    let _ = match report.problems.len() {
+        0 => write!(out, "snapshot {id}: every byte is as it was written"),
+        count => write!(out, "snapshot {id}: {count} {}", plural(count, "problem")),
+    };
+    out
+}
+
+/// What was pruned, or would be.
+pub fn pruned(report: &PruneReport, dry_run: bool) -> String {
+    let verb = if dry_run { "would be deleted" } else { "deleted" };
+    let mut lines: Vec<String> =
+        report.deleted.iter().map(|(shard, id)| format!("snapshot {id} of shard '{shard}' {verb}")).collect();
+    lines.push(format!("{} {verb}, {} kept", report.deleted.len(), report.kept.len()));
+    lines.join("\n")
+}
+
+/// Who is gone, who is damaged.
+pub fn damage(tenants: &[DamagedTenant], detail: bool) -> String {
+    let gone = tenants.iter().filter(|tenant| tenant.deleted).count();
+    let mut rows = Vec::new();
+    for tenant in tenants {
+        let state = if tenant.deleted { "deleted" } else { "rows missing" };
+        let lost = |damage: &crate::survey::Damage| damage.snapshot_rows - damage.live_rows;
+        let name = tenant.name.clone().unwrap_or_default();
+        if detail {
+            rows.extend(tenant.tables.iter().map(|damage| {
+                let place = format!("{} {}", damage.shard, damage.table);
+                vec![tenant.id.to_string(), name.clone(), state.into(), place, HumanCount(lost(damage)).to_string()]
+            }));
+        } else {
+            let place = format!("{} tables", tenant.tables.len());
+            let total: u64 = tenant.tables.iter().map(lost).sum();
+            rows.push(vec![tenant.id.to_string(), name, state.into(), place, HumanCount(total).to_string()]);
+        }
+    }
+    let summary = format!(
+        "{gone} {} deleted, {} with fewer rows than in the snapshot",
+        plural(gone, "tenant"),
+        tenants.len() - gone
+    );
+    if rows.is_empty() {
+        return summary;
+    }
+    format!("{}\n\n{summary}", table(&["TENANT", "NAME", "STATE", "WHERE", "ROWS GONE"], &[4], rows))
+}
+
+/// `1 tenant`, `2 tenants`: the noun alone.
+pub fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { noun.to_owned() } else { format!("{noun}s") }
+}

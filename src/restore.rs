@@ -1,0 +1,104 @@
+//! The story of a restore.
+//!
+//! ```text
+//! Request ─► Plan ─► ApprovedPlan ─► Outcome ─► Verdict ─► Report
+//!   dry_run()    │         restore()                 prove()
+//!                └─ a person reads it
+//! ```
+//!
+//! Each stage takes the result of the one before, and can be had in no other way: replay wants an approved plan, and
+//! only the rails approve; a commit wants an equal verdict, and only verification gives one.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::config::Config;
+use crate::connect::Connected;
+use crate::error::Result;
+use crate::model::{Fingerprint, OwnedTable};
+use crate::plan::{self, ApprovedPlan, Plan, Request, TenantPlan};
+use crate::progress::Progress;
+use crate::replay::{self, Outcome};
+use crate::snapshot::Store;
+use crate::survey::{Pick, Survey};
+use crate::verify::certificate::{CERTIFICATE_FORMAT, Certificate, ShardCertificate};
+use crate::verify::independent;
+
+/// What would be restored? Reads the snapshots and the live shards, writes nothing.
+pub async fn dry_run(
+    config: &Config,
+    store: &Store,
+    pick: &Pick,
+    request: &Request,
+    progress: &dyn Progress,
+) -> Result<Plan> {
+    let survey = Survey::open(config, store, pick).await?;
+    let findings = survey.findings(request, progress).await?;
+    plan::make(request, &findings, Timestamp::now())
+}
+
+/// Restores what was planned and approved, each tenant verified before its commit. Can be run again at any time, from
+/// any machine: the shards' journals know what is done.
+pub async fn restore(
+    config: &Config,
+    approved: &ApprovedPlan,
+    options: &replay::Options,
+    progress: Arc<dyn Progress>,
+) -> Result<Outcome> {
+    let connected = Connected::open(config, approved.plan(), options.jobs).await?;
+    replay::replay(approved, &connected, options, progress).await
+}
+
+/// Looks a second time, independently of everything that wrote: a certificate for each tenant of the plan.
+pub async fn prove(config: &Config, plan: &Plan, progress: &dyn Progress) -> Result<Vec<Certificate>> {
+    let connected = Connected::open(config, plan, 2).await?;
+    let mut certificates = Vec::with_capacity(plan.tenants.len());
+    progress.begin("verifying", Some(plan.rows()));
+    for tenant in &plan.tenants {
+        let certificate = certify(&connected, plan, tenant, progress).await?;
+        progress.note(&format!(
+            "tenant {}: {}",
+            tenant.label(),
+            if certificate.equal { "equal to the snapshot" } else { "DIFFERS from the snapshot" }
+        ));
+        certificates.push(certificate);
+    }
+    progress.finish();
+    Ok(certificates)
+}
+
+async fn certify(
+    connected: &Connected,
+    plan: &Plan,
+    tenant: &TenantPlan,
+    progress: &dyn Progress,
+) -> Result<Certificate> {
+    let mut shards = Vec::with_capacity(plan.shards.len());
+    for planned in &plan.shards {
+        let there = connected.get(&planned.name)?;
+        let part = tenant.shards.iter().find(|part| part.shard == planned.name);
+        // Every table of the plan, also those in which the tenant had no row.
+        let expected = |owned: &OwnedTable| {
+            let rows = part.and_then(|part| part.tables.iter().find(|rows| rows.table == owned.table.name));
+            rows.map_or_else(Fingerprint::default, |rows| rows.fingerprint)
+        };
+        let tables: Vec<_> = planned.tables.iter().map(|owned| (owned, expected(owned))).collect();
+        let (source, shard) = (there.source.as_ref(), there.shard.as_ref());
+        let verdict = independent(source, shard, &tables, &tenant.id, progress).await.map_err(|error| {
+            error.within(format!("unable to verify tenant '{}' in shard '{}'", tenant.label(), planned.name))
+        })?;
+        let (shard, snapshot) = (planned.name.clone(), planned.snapshot.clone());
+        shards.push(ShardCertificate { shard, snapshot, restore_point: planned.taken_at, verdict });
+    }
+    Ok(Certificate {
+        format: CERTIFICATE_FORMAT,
+        tenant: tenant.id.clone(),
+        name: tenant.name.clone(),
+        plan: plan.hash.clone(),
+        verified_at: Timestamp::now(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        equal: shards.iter().all(|shard| shard.verdict.is_equal()),
+        shards,
+    })
+}

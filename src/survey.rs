@@ -1,0 +1,341 @@
+//! Gathers the facts that plans are made of: what the snapshots hold, what is live. Reads only.
+//!
+//! ```text
+//! configuration ─► open shards and snapshots ─► findings()  for plan
+//!                                             └► damage()   for diff
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, RecordBatch};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use futures::StreamExt;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::extract;
+use crate::model::{Fingerprint, OwnedTable, ShardName, Table, TableName, TenantId, TypeKind};
+use crate::plan::{Findings, Request, ShardFindings, TenantTable, rails};
+use crate::progress::Progress;
+use crate::shard::{self, Facts, Shard};
+use crate::snapshot::{self, Selector, Snapshot, Store};
+use crate::source::snapshot_store::SnapshotSource;
+use crate::source::{Scan, Source};
+
+/// Every shard of a configuration with its snapshot.
+pub struct Survey {
+    root_shard: ShardName,
+    root_table: TableName,
+    shards: Vec<Surveyed>,
+}
+
+struct Surveyed {
+    name: ShardName,
+    store: String,
+    config: crate::config::ShardConfig,
+    shard: Arc<dyn Shard>,
+    facts: Facts,
+    source: SnapshotSource,
+}
+
+/// Which snapshot of each shard.
+#[derive(Clone, Debug)]
+pub enum Pick {
+    /// The newest not after an instant, or the newest of all.
+    At(Option<jiff::Timestamp>),
+    /// These; shards that none of them belongs to use the newest.
+    Ids(Vec<crate::model::SnapshotId>),
+}
+
+/// How much of a tenant is gone from one table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// The shard.
+    pub shard: ShardName,
+    /// The table.
+    pub table: TableName,
+    /// Rows in the snapshot.
+    pub snapshot_rows: u64,
+    /// Live rows.
+    pub live_rows: u64,
+}
+
+/// A tenant of the snapshot that has fewer rows now, by count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DamagedTenant {
+    /// The tenant.
+    pub id: TenantId,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Whether its row in the root table is gone.
+    pub deleted: bool,
+    /// The tables that hold fewer rows.
+    pub tables: Vec<Damage>,
+}
+
+impl Survey {
+    /// Opens every shard of the configuration and its snapshot.
+    pub async fn open(config: &Config, store: &Store, pick: &Pick) -> Result<Self> {
+        let (root_shard, root_table) = config.root()?;
+        let picked = pick_ids(config, store, pick).await?;
+        let mut shards = Vec::new();
+        for (name, settings) in &config.shards {
+            let selector = picked.get(name).cloned().unwrap_or(Selector::Latest);
+            let snapshot = snapshot::select(store, name, &selector).await?;
+            let shard = shard::open(name, &settings.url, 2).await?;
+            let facts = shard.facts().await?;
+            shards.push(Surveyed {
+                name: name.clone(),
+                store: store.url().to_owned(),
+                config: settings.clone(),
+                shard,
+                facts,
+                source: SnapshotSource::new(snapshot),
+            });
+        }
+        Ok(Self { root_shard: root_shard.clone(), root_table: root_table.clone(), shards })
+    }
+
+    /// The snapshots in use.
+    pub fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
+        self.shards.iter().map(|shard| shard.source.snapshot())
+    }
+
+    fn root(&self) -> Result<&Surveyed> {
+        let found = self.shards.iter().find(|shard| shard.name == self.root_shard);
+        found.ok_or_else(|| Error::bug("the root's shard was not surveyed"))
+    }
+
+    /// All that a plan for these tenants depends on. The tenants' rows are read from the snapshot and compared with
+    /// their fingerprints: a snapshot that cannot be restored is found now, not in the middle.
+    pub async fn findings(&self, request: &Request, progress: &dyn Progress) -> Result<Findings> {
+        rails::check_cap(request)?;
+        let names = self.names().await?;
+        let known = |id: &&TenantId| names.contains_key(*id);
+        let (tenants, unknown): (Vec<&TenantId>, Vec<&TenantId>) = request.tenants.iter().partition(known);
+        let tenants: Vec<TenantId> = tenants.into_iter().cloned().collect();
+        let other_kinds = if unknown.is_empty() { BTreeMap::new() } else { self.find_ids(&unknown).await? };
+        let mut shards = Vec::new();
+        for surveyed in &self.shards {
+            // Without a clean list there will be no plan: what the tenants hold is not worth reading.
+            let wanted = if unknown.is_empty() { tenants.as_slice() } else { &[] };
+            shards.push(surveyed.findings(wanted, progress).await?);
+        }
+        let names = tenants.into_iter().map(|id| (id.clone(), names.get(&id).cloned().flatten())).collect();
+        Ok(Findings { shards, root_shard: self.root_shard.clone(), names, other_kinds })
+    }
+
+    /// Tenants of the snapshot that have fewer rows now, and where; by counts, in the order of their ids.
+    pub async fn damage(&self) -> Result<Vec<DamagedTenant>> {
+        let names = self.names().await?;
+        let tenants: Vec<TenantId> = names.keys().cloned().collect();
+        let mut damaged: BTreeMap<TenantId, Vec<Damage>> = BTreeMap::new();
+        for surveyed in &self.shards {
+            for owned in surveyed.owned_tables()? {
+                let live = surveyed.shard.live_rows(&owned, &tenants).await?;
+                for tenant in &tenants {
+                    let snapshot_rows = surveyed.rows_in_snapshot(tenant, &owned.table.name);
+                    let live_rows = live.get(tenant).copied().unwrap_or_default();
+                    if live_rows < snapshot_rows {
+                        let (shard, table) = (surveyed.name.clone(), owned.table.name.clone());
+                        let damage = Damage { shard, table, snapshot_rows, live_rows };
+                        damaged.entry(tenant.clone()).or_default().push(damage);
+                    }
+                }
+            }
+        }
+        let is_root = |damage: &Damage| damage.shard == self.root_shard && damage.table == self.root_table;
+        Ok(damaged
+            .into_iter()
+            .map(|(id, tables)| DamagedTenant {
+                name: names.get(&id).cloned().flatten(),
+                deleted: tables.iter().any(is_root),
+                id,
+                tables,
+            })
+            .collect())
+    }
+
+    /// The tenants of the root's snapshot and what people call them.
+    async fn names(&self) -> Result<BTreeMap<TenantId, Option<String>>> {
+        let root = self.root()?;
+        let (table, _, name) = root.config.tenancy.root().ok_or_else(|| Error::bug("the root table has no rule"))?;
+        let columns = Some(name.map(str::to_owned).into_iter().collect());
+        let mut batches = root.source.scan(table, &Scan { tenants: None, columns }).await?;
+        let mut names = BTreeMap::new();
+        while let Some(batch) = batches.next().await {
+            let batch = batch?;
+            let ids = texts(&batch, crate::model::TENANT_COLUMN);
+            let shown = name.map(|name| texts(&batch, name));
+            for (row, id) in ids.into_iter().enumerate() {
+                if let Some(id) = id {
+                    let name = shown.as_ref().and_then(|shown| shown[row].clone());
+                    names.insert(TenantId::new(id), name);
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    /// Tables in which ids that are no tenants occur as a key: `'public.projects' of shard 'product'`.
+    async fn find_ids(&self, ids: &[&TenantId]) -> Result<BTreeMap<TenantId, Vec<String>>> {
+        let mut found: BTreeMap<TenantId, Vec<String>> = BTreeMap::new();
+        for surveyed in &self.shards {
+            for entry in &surveyed.source.snapshot().manifest().tables {
+                let [key] = entry.table.primary_key.as_slice() else { continue };
+                let scan = Scan { tenants: None, columns: Some(vec![key.clone()]) };
+                let mut batches = surveyed.source.scan(&entry.table.name, &scan).await?;
+                while let Some(batch) = batches.next().await {
+                    let keys: std::collections::HashSet<String> = key_texts(&batch?, &entry.table, key);
+                    for id in ids.iter().filter(|id| keys.contains(id.as_str())) {
+                        let place = format!("table '{}' of shard '{}'", entry.table.name, surveyed.name);
+                        found.entry((*id).clone()).or_default().push(place);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Surveyed {
+    fn rows_in_snapshot(&self, tenant: &TenantId, table: &TableName) -> u64 {
+        self.source.snapshot().index().of(tenant, table).map(|entry| entry.rows).sum()
+    }
+
+    /// The tables that tenants own rows of, by today's rules and the snapshot's columns.
+    fn owned_tables(&self) -> Result<Vec<OwnedTable>> {
+        let unable = |error| Error::undecided(format!("unable to use the rules of shard '{}': {error}", self.name));
+        let mut owned = Vec::new();
+        for entry in &self.source.snapshot().manifest().tables {
+            let name = &entry.table.name;
+            let live = self.facts.tables.iter().any(|table| table.name == *name);
+            if !live || !self.config.tenancy.rules.contains_key(name) {
+                continue;
+            }
+            if let Some(path) = self.config.tenancy.owner_path(name, &self.facts.tables).map_err(unable)? {
+                owned.push(OwnedTable { table: entry.table.clone(), path });
+            }
+        }
+        Ok(owned)
+    }
+
+    async fn findings(&self, tenants: &[TenantId], progress: &dyn Progress) -> Result<ShardFindings> {
+        let snapshot = self.source.snapshot();
+        let manifest = snapshot.manifest();
+        let mut contents: BTreeMap<TenantId, Vec<TenantTable>> = BTreeMap::new();
+        let involved: Vec<OwnedTable> = if tenants.is_empty() { Vec::new() } else { self.owned_tables()? };
+        let names: Vec<TableName> = involved.iter().map(|owned| owned.table.name.clone()).collect();
+        snapshot.check_files(&names).await?;
+        let rows: u64 = tenants.iter().flat_map(|id| snapshot.index().of_tenant(id)).map(|entry| entry.rows).sum();
+        progress.begin(&format!("reading the tenants' rows of shard '{}'", self.name), Some(rows));
+        for owned in &involved {
+            let live = self.shard.live_rows(owned, tenants).await?;
+            for tenant in tenants {
+                let found = self.tenant_table(owned, tenant, live.get(tenant).copied().unwrap_or_default(), progress);
+                if let Some(found) = found.await? {
+                    contents.entry(tenant.clone()).or_default().push(found);
+                }
+            }
+        }
+        progress.finish();
+        Ok(ShardFindings {
+            name: self.name.clone(),
+            store: self.store.clone(),
+            snapshot: manifest.id.clone(),
+            manifest: snapshot.manifest_hash().to_owned(),
+            taken_at: manifest.taken_at,
+            taken_from: manifest.identity.clone(),
+            taken_rules: manifest.tenancy.clone(),
+            taken_tables: manifest.tables.iter().map(|entry| entry.table.clone()).collect(),
+            rules: self.config.tenancy.clone(),
+            live: self.facts.identity.clone(),
+            live_tables: self.facts.tables.clone(),
+            obstacles: self.facts.obstacles.clone(),
+            warnings: self.facts.warnings.clone(),
+            contents,
+        })
+    }
+
+    async fn tenant_table(
+        &self,
+        owned: &OwnedTable,
+        tenant: &TenantId,
+        live_rows: u64,
+        progress: &dyn Progress,
+    ) -> Result<Option<TenantTable>> {
+        let table = &owned.table.name;
+        let entries: Vec<_> = self.source.snapshot().index().of(tenant, table).collect();
+        let fingerprint: Fingerprint = entries.iter().map(|entry| entry.fingerprint).sum();
+        let bytes = entries.iter().map(|entry| entry.bytes).sum();
+        if fingerprint.rows == 0 && live_rows == 0 {
+            return Ok(None);
+        }
+        let mut read = Fingerprint::default();
+        if fingerprint.rows > 0 {
+            let mut chunks = extract::tenant_rows(&self.source, &owned.table, tenant).await?;
+            while let Some(chunk) = chunks.next().await {
+                let chunk = chunk?;
+                read += chunk.fingerprint;
+                progress.advance(chunk.tuples.len() as u64, chunk.tuples.bytes.len() as u64);
+            }
+        }
+        if read != fingerprint {
+            return Err(Error::refused(format!(
+                "unable to trust snapshot '{}': the rows of tenant '{tenant}' in table '{table}' are not those that were fingerprinted",
+                self.source.snapshot().manifest().id
+            ))
+            .hint("`reinstate snapshot verify` says which files are rotten")
+            .hint("an older snapshot may be whole: --at TIME"));
+        }
+        Ok(Some(TenantTable { table: table.clone(), rows: fingerprint.rows, bytes, fingerprint, live_rows }))
+    }
+}
+
+/// A selector for each shard.
+async fn pick_ids(config: &Config, store: &Store, pick: &Pick) -> Result<BTreeMap<ShardName, Selector>> {
+    let ids = match pick {
+        Pick::At(None) => return Ok(BTreeMap::new()),
+        Pick::At(Some(time)) => {
+            return Ok(config.shards.keys().map(|name| (name.clone(), Selector::At(*time))).collect());
+        }
+        Pick::Ids(ids) => ids,
+    };
+    let known = snapshot::list(store, None).await?;
+    let mut picked = BTreeMap::new();
+    for id in ids {
+        let found = known.iter().find(|summary| summary.id == *id && config.shards.contains_key(&summary.shard));
+        let found = found.ok_or_else(|| {
+            Error::refused(format!("unable to find snapshot '{id}' in store '{}'", store.url()))
+                .hint("`reinstate snapshot list` shows what there is")
+        })?;
+        picked.insert(found.shard.clone(), Selector::Id(id.clone()));
+    }
+    Ok(picked)
+}
+
+/// A column as texts, as people write the values.
+fn texts(batch: &RecordBatch, column: &str) -> Vec<Option<String>> {
+    let Some(array) = batch.column_by_name(column) else { return vec![None; batch.num_rows()] };
+    let Ok(cells) = ArrayFormatter::try_new(array.as_ref(), &FormatOptions::default()) else {
+        return vec![None; batch.num_rows()];
+    };
+    (0..batch.num_rows()).map(|row| (!array.is_null(row)).then(|| cells.value(row).to_string())).collect()
+}
+
+/// The keys of a batch in the text form that tenant ids have.
+fn key_texts(batch: &RecordBatch, table: &Table, key: &str) -> std::collections::HashSet<String> {
+    let is_uuid = table.column(key).is_some_and(|column| column.kind == TypeKind::Uuid);
+    let plain = texts(batch, key).into_iter().flatten();
+    if is_uuid { plain.map(|hex| hyphenated(&hex)).collect() } else { plain.collect() }
+}
+
+/// `3f9a…` as a UUID is written.
+fn hyphenated(hex: &str) -> String {
+    match (hex.get(..8), hex.get(8..12), hex.get(12..16), hex.get(16..20), hex.get(20..32)) {
+        (Some(a), Some(b), Some(c), Some(d), Some(e)) => format!("{a}-{b}-{c}-{d}-{e}"),
+        _ => hex.to_owned(),
+    }
+}

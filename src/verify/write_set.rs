@@ -1,0 +1,91 @@
+//! The neighbours' proof: a transaction may have written its own rows and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::{Error, Result};
+use crate::model::{OwnedTable, TableName};
+use crate::shard::{TableWrites, WriteSet};
+
+/// Compares what a transaction wrote with the rows it was to insert, table by table. Anything else (a trigger's
+/// update, a cascade, a rule's insert) is an error that names the table and the triggers that may have done it.
+pub fn check_write_set(
+    expected: &BTreeMap<TableName, u64>,
+    written: &WriteSet,
+    tables: &[OwnedTable],
+) -> Result<()> {
+    let names: BTreeSet<&TableName> = expected.keys().chain(written.tables.keys()).collect();
+    let mut wrong = Vec::new();
+    for name in names {
+        let rows = expected.get(name).copied().unwrap_or_default();
+        let found = written.tables.get(name).copied().unwrap_or_default();
+        if found != (TableWrites { inserted: rows, updated: 0, deleted: 0 }) {
+            wrong.push(format!(
+                "table '{name}': {} inserted, {} updated, {} deleted, where {rows} were to be inserted",
+                found.inserted, found.updated, found.deleted
+            ));
+        }
+    }
+    if written.unattributed > 0 {
+        wrong.push(format!("{} rows were written in tables that the database does not name", written.unattributed));
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let error = Error::failed(format!("the transaction wrote more than the tenant's rows: {}", wrong.join("; ")));
+    Err(error.hint(cause(tables)))
+}
+
+fn cause(tables: &[OwnedTable]) -> String {
+    let triggers: Vec<String> = tables
+        .iter()
+        .flat_map(|owned| {
+            let firing = owned.table.triggers.iter().filter(|trigger| trigger.on_insert);
+            firing.map(|trigger| format!("'{}' on '{}'", trigger.name, owned.table.name))
+        })
+        .collect();
+    if triggers.is_empty() {
+        "no trigger is known on the tenant's tables; look for rules and for triggers on the tables named above".into()
+    } else {
+        format!("triggers that fire on INSERT: {}; disable them for the restore, or restore without their tables", triggers.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(table: &str) -> TableName {
+        TableName::new("public", table)
+    }
+
+    fn written(tables: &[(&str, u64, u64, u64)], unattributed: u64) -> WriteSet {
+        let tables = tables
+            .iter()
+            .map(|&(table, inserted, updated, deleted)| (name(table), TableWrites { inserted, updated, deleted }));
+        WriteSet { tables: tables.collect(), unattributed }
+    }
+
+    #[test]
+    fn only_the_expected_inserts_pass() {
+        let expected = BTreeMap::from([(name("issues"), 2), (name("empty"), 0)]);
+        let check = |set: WriteSet| check_write_set(&expected, &set, &[]).map_err(|error| error.chain());
+        assert_eq!(check(written(&[("issues", 2, 0, 0)], 0)), Ok(()));
+        for wrong in [
+            written(&[("issues", 1, 0, 0)], 0),
+            written(&[("issues", 3, 0, 0)], 0),
+            written(&[("issues", 2, 1, 0)], 0),
+            written(&[("issues", 2, 0, 1)], 0),
+            written(&[("issues", 2, 0, 0), ("audit", 1, 0, 0)], 0),
+            written(&[("issues", 2, 0, 0)], 1),
+            written(&[], 0),
+        ] {
+            assert!(check(wrong.clone()).is_err(), "{wrong:?}");
+        }
+        assert_eq!(
+            check(written(&[("issues", 2, 0, 0), ("tellers", 0, 1, 0)], 0)),
+            Err("the transaction wrote more than the tenant's rows: table 'public.tellers': 0 inserted, 1 updated, \
+                 0 deleted, where 0 were to be inserted"
+                .into())
+        );
+    }
+}
