@@ -77,7 +77,9 @@ async fn open_source(planned: &ShardPlan) -> Result<SnapshotSource> {
             "unable to trust snapshot '{}': its manifest is not the one the plan was made with",
             planned.snapshot
         ))
-        .hint("a snapshot never changes; find out who changed it, and make the plan again from another one"));
+        .hint(
+            "a snapshot never changes; find out who changed it, and make the plan again from another one",
+        ));
     }
     let tables: Vec<TableName> = planned.tables.iter().map(|owned| owned.table.name.clone()).collect();
     snapshot.check_files(&tables).await?;

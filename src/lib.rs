@@ -2,8 +2,11 @@
 //! were deleted from: original identifiers, in parallel, verified before commit, neighbours untouched.
 
 pub mod bridge;
+pub mod cli;
 pub mod config;
+pub mod connect;
 pub mod database;
+pub mod drill;
 pub mod error;
 pub mod extract;
 pub mod init;
@@ -11,8 +14,13 @@ pub mod limits;
 pub mod model;
 pub mod plan;
 pub mod progress;
+pub mod replay;
+pub mod report;
+pub mod restore;
 pub mod shard;
 pub mod snapshot;
 pub mod source;
+pub mod survey;
+pub mod verify;
 
 pub use error::{Error, Result};

@@ -161,7 +161,8 @@ impl Survey {
     /// The tenants of the root's snapshot and what people call them.
     async fn names(&self) -> Result<BTreeMap<TenantId, Option<String>>> {
         let root = self.root()?;
-        let (table, _, name) = root.config.tenancy.root().ok_or_else(|| Error::bug("the root table has no rule"))?;
+        let (table, _, name) =
+            root.config.tenancy.root().ok_or_else(|| Error::bug("the root table has no rule"))?;
         let columns = Some(name.map(str::to_owned).into_iter().collect());
         let mut batches = root.source.scan(table, &Scan { tenants: None, columns }).await?;
         let mut names = BTreeMap::new();
@@ -207,7 +208,8 @@ impl Surveyed {
 
     /// The tables that tenants own rows of, by today's rules and the snapshot's columns.
     fn owned_tables(&self) -> Result<Vec<OwnedTable>> {
-        let unable = |error| Error::undecided(format!("unable to use the rules of shard '{}': {error}", self.name));
+        let unable =
+            |error| Error::undecided(format!("unable to use the rules of shard '{}': {error}", self.name));
         let mut owned = Vec::new();
         for entry in &self.source.snapshot().manifest().tables {
             let name = &entry.table.name;
@@ -229,12 +231,14 @@ impl Surveyed {
         let involved: Vec<OwnedTable> = if tenants.is_empty() { Vec::new() } else { self.owned_tables()? };
         let names: Vec<TableName> = involved.iter().map(|owned| owned.table.name.clone()).collect();
         snapshot.check_files(&names).await?;
-        let rows: u64 = tenants.iter().flat_map(|id| snapshot.index().of_tenant(id)).map(|entry| entry.rows).sum();
+        let rows: u64 =
+            tenants.iter().flat_map(|id| snapshot.index().of_tenant(id)).map(|entry| entry.rows).sum();
         progress.begin(&format!("reading the tenants' rows of shard '{}'", self.name), Some(rows));
         for owned in &involved {
             let live = self.shard.live_rows(owned, tenants).await?;
             for tenant in tenants {
-                let found = self.tenant_table(owned, tenant, live.get(tenant).copied().unwrap_or_default(), progress);
+                let found =
+                    self.tenant_table(owned, tenant, live.get(tenant).copied().unwrap_or_default(), progress);
                 if let Some(found) = found.await? {
                     contents.entry(tenant.clone()).or_default().push(found);
                 }
@@ -306,7 +310,8 @@ async fn pick_ids(config: &Config, store: &Store, pick: &Pick) -> Result<BTreeMa
     let known = snapshot::list(store, None).await?;
     let mut picked = BTreeMap::new();
     for id in ids {
-        let found = known.iter().find(|summary| summary.id == *id && config.shards.contains_key(&summary.shard));
+        let found =
+            known.iter().find(|summary| summary.id == *id && config.shards.contains_key(&summary.shard));
         let found = found.ok_or_else(|| {
             Error::refused(format!("unable to find snapshot '{id}' in store '{}'", store.url()))
                 .hint("`reinstate snapshot list` shows what there is")

@@ -74,7 +74,8 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
         tables.push((name.clone(), facts.tables));
     }
     let inferred = infer(&tables, &root)?;
-    let report_lists = (marked(&inferred, |rule, _| !rule), marked(&inferred, |rule, doubtful| rule && doubtful));
+    let report_lists =
+        (marked(&inferred, |rule, _| !rule), marked(&inferred, |rule, doubtful| rule && doubtful));
     let store = args.store.as_deref().map(|url| located(url, Path::new("")));
     let with_urls: Vec<(ShardInference, DatabaseUrl)> =
         inferred.into_iter().zip(shards.into_iter().map(|(_, url)| url)).collect();
@@ -108,7 +109,8 @@ fn marked(inferred: &[ShardInference], wanted: impl Fn(bool, bool) -> bool) -> V
         .flat_map(|shard| shard.tables.iter().map(move |(table, found)| (&shard.shard, table, found)))
         .filter(|(_, _, found)| wanted(found.rule.is_some(), found.doubtful))
         .map(|(shard, table, found)| {
-            let rule = found.rule.as_ref().map(|rule| format!(" taken as {}", rule.name())).unwrap_or_default();
+            let rule =
+                found.rule.as_ref().map(|rule| format!(" taken as {}", rule.name())).unwrap_or_default();
             format!("shard '{shard}': table '{table}'{rule}: {}", found.evidence)
         })
         .collect()
@@ -120,7 +122,9 @@ fn text(report: &InitReport) -> String {
         Some(path) => lines.push(format!("{} tables, rules written to {}", report.tables, path.display())),
         None => lines.push(format!("{} tables checked", report.tables)),
     }
-    for (title, list) in [("A person should check", &report.doubtful), ("A person must decide", &report.undecided)] {
+    for (title, list) in
+        [("A person should check", &report.doubtful), ("A person must decide", &report.undecided)]
+    {
         if !list.is_empty() {
             lines.push(format!("{title}:"));
             lines.extend(list.iter().map(|line| format!("  {line}")));
@@ -135,7 +139,8 @@ fn text(report: &InitReport) -> String {
 fn parse_shard(text: &str) -> Result<(ShardName, DatabaseUrl)> {
     let (name, url) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
         // The text may hold a password and is not repeated.
-        Error::usage("unable to read --shard").hint("write it as NAME=URL, for example shop=postgres://sre@db1/shop")
+        Error::usage("unable to read --shard")
+            .hint("write it as NAME=URL, for example shop=postgres://sre@db1/shop")
     })?;
     let url = match url.strip_prefix("sqlite:") {
         Some(file) => format!("sqlite:{}", absolute(Path::new(""), file)),

@@ -24,7 +24,8 @@ impl Output {
     /// A result: `text` for people, or `value` for machines.
     pub fn result(&self, text: impl FnOnce() -> String, value: &impl Serialize) -> Result<()> {
         let shown = if self.json {
-            serde_json::to_string_pretty(value).map_err(|error| Error::bug("a result has no JSON form").because(error))?
+            serde_json::to_string_pretty(value)
+                .map_err(|error| Error::bug("a result has no JSON form").because(error))?
         } else {
             text()
         };

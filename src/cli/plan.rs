@@ -69,7 +69,10 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
     write_file(&args.output, &plan.to_json()?, false)?;
     output.result(|| report::text::plan(&plan, args.detail), &plan)?;
     let file = args.output.display();
-    output.talk(&format!("plan written to {file}; restore with: reinstate apply {file} --confirm {}", plan.tenants.len()));
+    output.talk(&format!(
+        "plan written to {file}; restore with: reinstate apply {file} --confirm {}",
+        plan.tenants.len()
+    ));
     Ok(EXIT_OK)
 }
 
@@ -96,14 +99,17 @@ fn parse_list(text: &str) -> Result<Vec<TenantId>> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let id = TenantId::parse(line).map_err(|error| error.hint(format!("it is in line {} of the tenant list", number + 1)))?;
+        let id = TenantId::parse(line)
+            .map_err(|error| error.hint(format!("it is in line {} of the tenant list", number + 1)))?;
         if !seen.insert(id.clone()) {
             return Err(Error::usage(format!("unable to use the tenant list: '{id}' is in it twice"))
                 .hint(format!("the second time in line {}", number + 1)));
         }
         tenants.push(id);
         if tenants.len() > TENANTS_LIST_MAX {
-            return Err(Error::usage(format!("unable to use the tenant list: it holds more than {TENANTS_LIST_MAX} ids")));
+            return Err(Error::usage(format!(
+                "unable to use the tenant list: it holds more than {TENANTS_LIST_MAX} ids"
+            )));
         }
     }
     Ok(tenants)
@@ -118,7 +124,10 @@ mod tests {
         let ids = parse_list("# deleted\n a \n\nb'; drop table x; --\n").expect("list");
         let ids: Vec<&str> = ids.iter().map(TenantId::as_str).collect();
         assert_eq!(ids, ["a", "b'; drop table x; --"]);
-        assert_eq!(parse_list("a\na").expect_err("twice").chain(), "unable to use the tenant list: 'a' is in it twice");
+        assert_eq!(
+            parse_list("a\na").expect_err("twice").chain(),
+            "unable to use the tenant list: 'a' is in it twice"
+        );
         assert!(parse_list("a\u{0}b").is_err());
         assert!(parse_list(&"x".repeat(TENANT_ID_BYTES_MAX + 1)).is_err());
     }

@@ -98,7 +98,10 @@ mod tests {
         for wrong in ["512", "MiB", "-1GiB", "1MiB", "99999999999999GiB"] {
             assert!(memory(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(instant("1970-01-01T00:00:01Z"), Ok(Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(1)));
+        assert_eq!(
+            instant("1970-01-01T00:00:01Z"),
+            Ok(Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(1))
+        );
         assert!(instant("2026-11-21T08:30:00").is_ok());
         assert!(instant("yesterday").is_err());
     }

@@ -121,7 +121,8 @@ async fn create(args: Create, config: &Config, output: &Output) -> Result<u8> {
         let settings = config.shard(name)?;
         let source = live::open(name, &settings.url, &settings.tenancy, args.jobs).await?;
         let manifest =
-            snapshot::create(&store, name, source.as_ref(), &settings.tenancy, &options, progress.as_ref()).await?;
+            snapshot::create(&store, name, source.as_ref(), &settings.tenancy, &options, progress.as_ref())
+                .await?;
         summaries.push(summary(&store, name, &manifest.id).await?);
     }
     let value = serde_json::json!({ "format": 1, "snapshots": summaries });
@@ -168,7 +169,8 @@ async fn verify(args: Verify, config: &Config, output: &Output) -> Result<u8> {
     let mut wanted = Vec::new();
     if args.ids.is_empty() {
         let all = snapshot::list(&store, None).await?;
-        wanted.extend(all.into_iter().filter(|summary| !matches!(summary.state, snapshot::State::Incomplete)));
+        wanted
+            .extend(all.into_iter().filter(|summary| !matches!(summary.state, snapshot::State::Incomplete)));
     }
     for id in &args.ids {
         wanted.push(find(&store, &SnapshotId::new(id)).await?);

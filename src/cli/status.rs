@@ -26,10 +26,11 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
         let shard = shard::open(&planned.name, &settings.url, 1).await?;
         done.push((planned.name.clone(), shard.journal(&plan.hash).await?));
     }
-    let entries: Vec<_> =
-        done.iter().map(|(name, entries)| serde_json::json!({ "shard": name, "restored": entries })).collect();
-    let value =
-        serde_json::json!({ "format": 1, "plan": plan.hash, "tenants": plan.tenants.len(), "shards": entries });
+    let entries: Vec<_> = done
+        .iter()
+        .map(|(name, entries)| serde_json::json!({ "shard": name, "restored": entries }))
+        .collect();
+    let value = serde_json::json!({ "format": 1, "plan": plan.hash, "tenants": plan.tenants.len(), "shards": entries });
     output.result(|| report::text::status(&plan, &done), &value)?;
     Ok(EXIT_OK)
 }

@@ -10,12 +10,14 @@ use crate::{report, restore};
 
 /// Compare every row of the plan's tenants with the snapshot, independently of what wrote them
 #[derive(clap::Args)]
-#[command(after_help = "Reads the snapshot's files and the live rows by ordinary SELECT statements, on connections of its own.
+#[command(
+    after_help = "Reads the snapshot's files and the live rows by ordinary SELECT statements, on connections of its own.
 Exit code 0: equal in every row and column; 1: differences, named by key and column.
 
 Examples:
   reinstate verify plan.json
-  reinstate verify plan.json --certificates certificates/     one JSON file a tenant, to be handed on")]
+  reinstate verify plan.json --certificates certificates/     one JSON file a tenant, to be handed on"
+)]
 pub struct Args {
     /// The plan file
     plan: PathBuf,

@@ -41,10 +41,12 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
     }
     let (root_shard, root_table) = config.root()?;
     let key = config.shard(root_shard)?.tenancy.root().map(|(_, key, _)| key.to_owned());
-    let inferred = infer(&tables, &RootSpec { shard: Some(root_shard.clone()), table: root_table.clone(), key })?;
+    let inferred =
+        infer(&tables, &RootSpec { shard: Some(root_shard.clone()), table: root_table.clone(), key })?;
     let mut found = Vec::new();
     for (shard, live) in &tables {
-        let suggestion = inferred.iter().find(|other| other.shard == *shard).and_then(|other| other.tables.get(&name));
+        let suggestion =
+            inferred.iter().find(|other| other.shard == *shard).and_then(|other| other.tables.get(&name));
         let Some(suggestion) = suggestion else { continue };
         let tenancy = &config.shard(shard)?.tenancy;
         let (path, problem) = match tenancy.owner_path(&name, live) {
@@ -74,7 +76,11 @@ fn text(why: &Why) -> String {
     let rule = |rule: &Option<Rule>| rule.as_ref().map_or("none", Rule::name);
     lines.push(format!("  rule in force:  {}", rule(&why.rule)));
     if let Some(path) = &why.path {
-        let hops: String = path.steps.iter().map(|step| format!("({}) -> {} -> ", step.columns.join(", "), step.parent)).collect();
+        let hops: String = path
+            .steps
+            .iter()
+            .map(|step| format!("({}) -> {} -> ", step.columns.join(", "), step.parent))
+            .collect();
         lines.push(format!("  owner of a row: {hops}{} ({})", path.column, path.column_type));
     }
     if let Some(problem) = &why.problem {

@@ -123,7 +123,9 @@ impl Run<'_> {
 
     async fn shard(&self, tenant: &TenantPlan, part: &crate::plan::TenantShard) -> ShardStatus {
         let Some(planned) = self.plan.plan().shard(&part.shard) else {
-            return ShardStatus::Failed { problem: Problem::of(&Error::bug("a tenant's shard is not in the plan")) };
+            return ShardStatus::Failed {
+                problem: Problem::of(&Error::bug("a tenant's shard is not in the plan")),
+            };
         };
         let connected = match self.connected.get(&part.shard) {
             Ok(connected) => connected,

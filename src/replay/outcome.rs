@@ -127,7 +127,9 @@ impl TenantOutcome {
     /// The problem that kept it from coming back, if there is one.
     pub fn problem(&self) -> Option<(&ShardName, &Problem)> {
         self.shards.iter().find_map(|shard| match &shard.status {
-            ShardStatus::Failed { problem } | ShardStatus::Interrupted { problem } => Some((&shard.shard, problem)),
+            ShardStatus::Failed { problem } | ShardStatus::Interrupted { problem } => {
+                Some((&shard.shard, problem))
+            }
             _ => None,
         })
     }
@@ -144,10 +146,15 @@ impl TenantOutcome {
         }
         if self.is_back() {
             let rows = self.rows_written();
-            return format!("tenant {label}: restored and verified, {rows} rows in {:.2} s", elapsed.as_secs_f64());
+            return format!(
+                "tenant {label}: restored and verified, {rows} rows in {:.2} s",
+                elapsed.as_secs_f64()
+            );
         }
         match self.problem() {
-            Some((shard, problem)) => format!("tenant {label}: not restored, shard '{shard}': {}", problem.message),
+            Some((shard, problem)) => {
+                format!("tenant {label}: not restored, shard '{shard}': {}", problem.message)
+            }
             None => match self.shards.iter().find_map(|shard| match &shard.status {
                 ShardStatus::Held { by } => Some(by),
                 _ => None,

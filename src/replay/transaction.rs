@@ -90,7 +90,8 @@ impl Steps<'_> {
     }
 
     async fn write(&self, session: &mut dyn Session, owned: &OwnedTable, rows: &TenantTable) -> Result<()> {
-        let chunks = extract::tenant_rows(self.connected.source.as_ref(), &owned.table, &self.tenant.id).await?;
+        let chunks =
+            extract::tenant_rows(self.connected.source.as_ref(), &owned.table, &self.tenant.id).await?;
         let seen = Arc::new(Mutex::new(Seen::new(owned)));
         let taken = session.write(owned, observe(chunks, owned, seen.clone(), self.run)).await?;
         let seen = seen.lock().map_err(|_| Error::bug("a writer stopped in the middle of a batch"))?;
@@ -189,7 +190,9 @@ fn observe(chunks: ChunkStream, owned: &OwnedTable, seen: Arc<Mutex<Seen>>, run:
     chunks
         .map(move |chunk| {
             let chunk = chunk?;
-            seen.lock().map_err(|_| Error::bug("a writer stopped in the middle of a batch"))?.add(&owned, &chunk);
+            seen.lock()
+                .map_err(|_| Error::bug("a writer stopped in the middle of a batch"))?
+                .add(&owned, &chunk);
             progress.advance(chunk.tuples.len() as u64, chunk.tuples.bytes.len() as u64);
             Ok(chunk)
         })

@@ -84,7 +84,8 @@ impl State {
     fn line(&self) -> String {
         let seconds = self.begun_at.elapsed().as_secs_f64().max(0.001);
         let rate = self.rows as f64 / seconds;
-        let done = format!("{}: {} rows, {} rows/s", self.what, HumanCount(self.rows), HumanCount(rate as u64));
+        let done =
+            format!("{}: {} rows, {} rows/s", self.what, HumanCount(self.rows), HumanCount(rate as u64));
         match self.total.filter(|_| rate > 0.0) {
             Some(total) => {
                 let left = Duration::from_secs_f64(total.saturating_sub(self.rows) as f64 / rate);

@@ -5,10 +5,10 @@ use std::fmt::Write;
 use indicatif::{HumanBytes, HumanCount};
 
 use super::table::table;
+use crate::model::{SnapshotId, TenantId};
 use crate::plan::{Plan, TenantPlan, TenantShard};
 use crate::replay::{Outcome, ShardStatus};
 use crate::shard::JournalEntry;
-use crate::model::{SnapshotId, TenantId};
 use crate::snapshot::{Manifest, PruneReport, State, Summary, VerifyReport};
 use crate::survey::DamagedTenant;
 use crate::verify::certificate::Certificate;
@@ -85,7 +85,8 @@ fn plan_by_shard(plan: &Plan) -> String {
             HumanCount(live).to_string(),
         ]
     };
-    let rows = plan.tenants.iter().flat_map(|tenant| tenant.shards.iter().map(move |shard| line(tenant, shard)));
+    let rows =
+        plan.tenants.iter().flat_map(|tenant| tenant.shards.iter().map(move |shard| line(tenant, shard)));
     table(&["TENANT", "NAME", "SHARD", "TABLES", "ROWS", "BYTES", "LIVE"], &[3, 4, 5, 6], rows.collect())
 }
 
@@ -114,7 +115,11 @@ pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
         let _ = write!(out, "; {earlier} by an earlier run");
     }
     if back < tenants {
-        let _ = write!(out, "\n{} not back; run the same command again to finish: it repeats nothing", tenants - back);
+        let _ = write!(
+            out,
+            "\n{} not back; run the same command again to finish: it repeats nothing",
+            tenants - back
+        );
     }
     let _ = write!(out, "\nplan {}", plan.hash);
     out
@@ -133,7 +138,11 @@ pub fn certificates(certificates: &[Certificate]) -> String {
         for shard in &certificate.shards {
             for table in shard.verdict.tables().iter().filter(|table| !table.is_equal()) {
                 let (expected, found) = (table.expected.rows, table.found.rows);
-                let _ = writeln!(out, "  {} {}: {found} rows live, {expected} in the snapshot", shard.shard, table.table);
+                let _ = writeln!(
+                    out,
+                    "  {} {}: {found} rows live, {expected} in the snapshot",
+                    shard.shard, table.table
+                );
                 for difference in &table.differences {
                     let _ = writeln!(out, "    {difference}");
                 }
@@ -161,7 +170,8 @@ pub fn status(plan: &Plan, done: &[(crate::model::ShardName, Vec<JournalEntry>)]
     let mut rows = Vec::new();
     let mut back = 0;
     for tenant in &plan.tenants {
-        let entries: Vec<Option<&JournalEntry>> = tenant.shards.iter().map(|shard| is_done(shard, tenant)).collect();
+        let entries: Vec<Option<&JournalEntry>> =
+            tenant.shards.iter().map(|shard| is_done(shard, tenant)).collect();
         let parts = entries.iter().flatten().count();
         let complete = parts == entries.len();
         back += usize::from(complete);
@@ -204,7 +214,11 @@ pub fn snapshots(summaries: &[Summary]) -> String {
 pub fn manifest(manifest: &Manifest) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "Snapshot {} of shard '{}'", manifest.id, manifest.shard);
-    let _ = writeln!(out, "taken at {} from {} (version {})", manifest.taken_at, manifest.identity, manifest.server_version);
+    let _ = writeln!(
+        out,
+        "taken at {} from {} (version {})",
+        manifest.taken_at, manifest.identity, manifest.server_version
+    );
     if let Some(position) = &manifest.position {
         let _ = writeln!(out, "WAL position near {position}");
     }
@@ -233,7 +247,8 @@ pub fn verified(id: &SnapshotId, report: &VerifyReport) -> String {
     for problem in &report.problems {
         let _ = writeln!(out, "snapshot {id}: {}: {}", problem.file, problem.what);
         if !problem.tenants.is_empty() {
-            let named: Vec<&str> = problem.tenants.iter().take(PROBLEMS_SHOWN_MAX).map(TenantId::as_str).collect();
+            let named: Vec<&str> =
+                problem.tenants.iter().take(PROBLEMS_SHOWN_MAX).map(TenantId::as_str).collect();
             let more = problem.tenants.len() - named.len();
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             let _ = writeln!(out, "  tenants that cannot be trusted: {}{more}", named.join(", "));
@@ -266,7 +281,13 @@ pub fn damage(tenants: &[DamagedTenant], detail: bool) -> String {
         if detail {
             rows.extend(tenant.tables.iter().map(|damage| {
                 let place = format!("{} {}", damage.shard, damage.table);
-                vec![tenant.id.to_string(), name.clone(), state.into(), place, HumanCount(lost(damage)).to_string()]
+                vec![
+                    tenant.id.to_string(),
+                    name.clone(),
+                    state.into(),
+                    place,
+                    HumanCount(lost(damage)).to_string(),
+                ]
             }));
         } else {
             let place = format!("{} tables", tenant.tables.len());

@@ -73,14 +73,20 @@ impl Balance {
 
     /// Rows of a stream that stay uncancelled on the side of `weight`'s sign, a few at the most.
     pub async fn unmatched(&self, table: &Table, mut rows: Batches, weight: i64) -> Result<Vec<Row>> {
-        let mut left: HashMap<u128, i64> =
-            self.0.iter().filter(|(_, count)| **count * weight > 0).map(|(hash, count)| (*hash, count.abs())).collect();
+        let mut left: HashMap<u128, i64> = self
+            .0
+            .iter()
+            .filter(|(_, count)| **count * weight > 0)
+            .map(|(hash, count)| (*hash, count.abs()))
+            .collect();
         let mut found = Vec::new();
         while let Some(batch) = rows.next().await {
             let batch = batch?;
             let tuples = encode(table, &batch)?;
             for (index, tuple) in tuples.iter().enumerate() {
-                let Some(count) = left.get_mut(&row_hash(tuple)).filter(|count| **count > 0) else { continue };
+                let Some(count) = left.get_mut(&row_hash(tuple)).filter(|count| **count > 0) else {
+                    continue;
+                };
                 *count -= 1;
                 found.push(Row::new(table, &batch, index, tuple)?);
                 if found.len() >= DIFFERENCES_NAMED_MAX {
@@ -93,8 +99,9 @@ impl Balance {
 }
 
 fn encode(table: &Table, batch: &RecordBatch) -> Result<wire::Tuples> {
-    wire::encode(table, batch)
-        .map_err(|error| Error::failed(format!("unable to compare rows of table '{}'", table.name)).because(error))
+    wire::encode(table, batch).map_err(|error| {
+        Error::failed(format!("unable to compare rows of table '{}'", table.name)).because(error)
+    })
 }
 
 /// A row that has no equal on the other side.
@@ -105,12 +112,18 @@ pub struct Row {
 
 impl Row {
     fn new(table: &Table, batch: &RecordBatch, index: usize, tuple: &[u8]) -> Result<Self> {
-        let wrong = |error| Error::failed(format!("unable to compare rows of table '{}'", table.name)).because(error);
+        let wrong =
+            |error| Error::failed(format!("unable to compare rows of table '{}'", table.name)).because(error);
         let fields = wire::fields(tuple).map_err(wrong)?;
         let all: Vec<&String> = table.stored_columns().map(|column| &column.name).collect();
-        let names: Vec<&String> = if table.primary_key.is_empty() { all } else { table.primary_key.iter().collect() };
-        let shown: Vec<String> = names.iter().map(|name| format!("{name}={}", cell(batch, name, index))).collect();
-        Ok(Self { key: shown.join(" "), fields: fields.into_iter().map(|field| field.map(<[u8]>::to_vec)).collect() })
+        let names: Vec<&String> =
+            if table.primary_key.is_empty() { all } else { table.primary_key.iter().collect() };
+        let shown: Vec<String> =
+            names.iter().map(|name| format!("{name}={}", cell(batch, name, index))).collect();
+        Ok(Self {
+            key: shown.join(" "),
+            fields: fields.into_iter().map(|field| field.map(<[u8]>::to_vec)).collect(),
+        })
     }
 }
 
@@ -118,7 +131,9 @@ fn cell(batch: &RecordBatch, column: &str, index: usize) -> String {
     let options = FormatOptions::default().with_null("NULL");
     batch
         .column_by_name(column)
-        .and_then(|array| ArrayFormatter::try_new(array.as_ref(), &options).ok().map(|cells| cells.value(index).to_string()))
+        .and_then(|array| {
+            ArrayFormatter::try_new(array.as_ref(), &options).ok().map(|cells| cells.value(index).to_string())
+        })
         .unwrap_or_else(|| "?".into())
 }
 

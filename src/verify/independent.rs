@@ -23,7 +23,8 @@ pub async fn independent(
 ) -> Result<Verdict> {
     let mut verdicts = Vec::with_capacity(tables.len());
     for (owned, expected) in tables {
-        let snapshot = fingerprint(owned, extract::tenant_batches(source, &owned.table, tenant).await?).await?;
+        let snapshot =
+            fingerprint(owned, extract::tenant_batches(source, &owned.table, tenant).await?).await?;
         if snapshot != *expected {
             return Err(Error::refused(format!(
                 "unable to trust the snapshot: the rows of tenant '{tenant}' in table '{}' are not those that were fingerprinted",
@@ -32,10 +33,18 @@ pub async fn independent(
             .hint("`reinstate snapshot verify` says which files are rotten"));
         }
         let found = fingerprint(owned, shard.read(owned, tenant).await?).await?;
-        let differences =
-            if found == snapshot { Vec::new() } else { name_differences(source, shard, owned, tenant).await? };
+        let differences = if found == snapshot {
+            Vec::new()
+        } else {
+            name_differences(source, shard, owned, tenant).await?
+        };
         progress.advance(found.rows, 0);
-        verdicts.push(TableVerdict { table: owned.table.name.clone(), expected: snapshot, found, differences });
+        verdicts.push(TableVerdict {
+            table: owned.table.name.clone(),
+            expected: snapshot,
+            found,
+            differences,
+        });
     }
     Ok(Verdict { checked: Checked::Independent, tables: verdicts })
 }
@@ -44,7 +53,8 @@ async fn fingerprint(owned: &OwnedTable, mut rows: BatchStream) -> Result<Finger
     let mut total = Fingerprint::default();
     while let Some(batch) = rows.next().await {
         let (batch, table) = (batch?, owned.table.clone());
-        let counted = bridge::compute(move || wire::encode(&table, &batch).map(|tuples| Fingerprint::of(&tuples)));
+        let counted =
+            bridge::compute(move || wire::encode(&table, &batch).map(|tuples| Fingerprint::of(&tuples)));
         total += counted.await?.map_err(|error| {
             Error::failed(format!("unable to compare rows of table '{}'", owned.table.name)).because(error)
         })?;

@@ -26,12 +26,16 @@ pub fn check_write_set(
         }
     }
     if written.unattributed > 0 {
-        wrong.push(format!("{} rows were written in tables that the database does not name", written.unattributed));
+        wrong.push(format!(
+            "{} rows were written in tables that the database does not name",
+            written.unattributed
+        ));
     }
     if wrong.is_empty() {
         return Ok(());
     }
-    let error = Error::failed(format!("the transaction wrote more than the tenant's rows: {}", wrong.join("; ")));
+    let error =
+        Error::failed(format!("the transaction wrote more than the tenant's rows: {}", wrong.join("; ")));
     Err(error.hint(cause(tables)))
 }
 
@@ -46,7 +50,10 @@ fn cause(tables: &[OwnedTable]) -> String {
     if triggers.is_empty() {
         "no trigger is known on the tenant's tables; look for rules and for triggers on the tables named above".into()
     } else {
-        format!("triggers that fire on INSERT: {}; disable them for the restore, or restore without their tables", triggers.join(", "))
+        format!(
+            "triggers that fire on INSERT: {}; disable them for the restore, or restore without their tables",
+            triggers.join(", ")
+        )
     }
 }
 
@@ -59,9 +66,9 @@ mod tests {
     }
 
     fn written(tables: &[(&str, u64, u64, u64)], unattributed: u64) -> WriteSet {
-        let tables = tables
-            .iter()
-            .map(|&(table, inserted, updated, deleted)| (name(table), TableWrites { inserted, updated, deleted }));
+        let tables = tables.iter().map(|&(table, inserted, updated, deleted)| {
+            (name(table), TableWrites { inserted, updated, deleted })
+        });
         WriteSet { tables: tables.collect(), unattributed }
     }
 
