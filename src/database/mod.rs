@@ -4,8 +4,22 @@
 pub mod postgres;
 pub mod sqlite;
 
-/// Marks an error that may pass by itself: a deadlock, a lock time-out, a busy file. It stands in the source chain
-/// of the [`crate::Error`]; `replay::retry` looks for it.
+use crate::error::Error;
+
+/// Marks, in the chain of an error, a cause that may be gone at the next attempt: a deadlock, a lock that was not free
+/// in time. The transaction was rolled back; the same work may simply be tried again.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Transient(pub String);
+
+/// Whether the same work may succeed if it is tried again (see [`Transient`]).
+pub fn is_transient(error: &Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.is::<Transient>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

@@ -1,12 +1,11 @@
 //! Which errors may pass by themselves, and how patiently a tenant is tried again.
 
-use std::error::Error as StdError;
 use std::future::Future;
 
 use backon::{ExponentialBuilder, Retryable};
 
-use crate::database::Transient;
-use crate::error::{Error, Result};
+use crate::database::is_transient;
+use crate::error::Result;
 use crate::limits::{RETRY_DELAY, TENANT_ATTEMPTS_MAX};
 
 /// Runs `work` again after a deadlock or a lock time-out: the neighbours won, the tenant was rolled back, nothing is lost.
@@ -16,15 +15,4 @@ pub async fn with_patience<T, F: Future<Output = Result<T>>>(work: impl FnMut() 
         .with_max_times(TENANT_ATTEMPTS_MAX - 1)
         .with_jitter();
     work.retry(policy).when(is_transient).await
-}
-
-fn is_transient(error: &Error) -> bool {
-    let mut cause = StdError::source(error);
-    while let Some(at) = cause {
-        if at.is::<Transient>() {
-            return true;
-        }
-        cause = at.source();
-    }
-    false
 }
