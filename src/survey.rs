@@ -203,7 +203,7 @@ impl Survey {
 
 impl Surveyed {
     fn rows_in_snapshot(&self, tenant: &TenantId, table: &TableName) -> u64 {
-        self.source.snapshot().index().of(tenant, table).map(|entry| entry.rows).sum()
+        self.source.snapshot().index().of(tenant, table).iter().map(|entry| entry.rows).sum()
     }
 
     /// The tables that tenants own rows of, by today's rules and the snapshot's columns.
@@ -271,7 +271,7 @@ impl Surveyed {
         progress: &dyn Progress,
     ) -> Result<Option<TenantTable>> {
         let table = &owned.table.name;
-        let entries: Vec<_> = self.source.snapshot().index().of(tenant, table).collect();
+        let entries = self.source.snapshot().index().of(tenant, table);
         let fingerprint: Fingerprint = entries.iter().map(|entry| entry.fingerprint).sum();
         let bytes = entries.iter().map(|entry| entry.bytes).sum();
         if fingerprint.rows == 0 && live_rows == 0 {

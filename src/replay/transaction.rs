@@ -159,7 +159,7 @@ impl Seen {
     }
 
     fn add(&mut self, owned: &OwnedTable, chunk: &Chunk) {
-        self.fingerprint += Fingerprint::of(&chunk.tuples);
+        self.fingerprint += chunk.fingerprint;
         for (sequence, furthest) in &mut self.sequences {
             let values = integers(owned, chunk, &sequence.column);
             *furthest = if sequence.increment < 0 {
