@@ -111,11 +111,16 @@ fn check_schema(found: &ShardFindings) -> Result<()> {
 
 fn check_obstacles(found: &ShardFindings) -> Result<()> {
     let planned = planned_tables(found);
-    let obstacles: Vec<String> = found
-        .obstacles
-        .iter()
-        .filter(|(table, _)| planned.contains(table))
-        .flat_map(|(table, what)| what.iter().map(move |what| format!("{what} on table '{table}'")))
+    // One obstacle often stands before many tables; it is said once.
+    let mut tables_by_obstacle: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (table, obstacles) in found.obstacles.iter().filter(|(table, _)| planned.contains(table)) {
+        for obstacle in obstacles {
+            tables_by_obstacle.entry(obstacle).or_default().push(format!("'{table}'"));
+        }
+    }
+    let obstacles: Vec<String> = tables_by_obstacle
+        .into_iter()
+        .map(|(obstacle, tables)| format!("table {}: {obstacle}", tables.join(", ")))
         .collect();
     if obstacles.is_empty() {
         return Ok(());

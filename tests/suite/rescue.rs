@@ -1,0 +1,196 @@
+//! The main job through the command line, on both back ends: restored tenants equal to before, neighbours to just before.
+
+use crate::world::{Kind, World, tenants};
+
+async fn restores_deleted_tenants_and_touches_nothing_else(kind: Kind) {
+    let world = World::with_snapshot(kind).await;
+    let victims = &tenants()[..4];
+    let before = world.dump().await;
+    world.delete(victims).await;
+    let broken = world.dump().await;
+    assert_ne!(before, broken);
+
+    let diff = world.run(&["diff", "-o", "gone.txt"]).exits(0);
+    assert!(diff.stdout.contains("4 tenants deleted, 0 with fewer rows than in the snapshot"), "{}", diff.stdout);
+    let expected: String = victims.iter().map(|id| format!("{id}\n")).collect();
+    assert_eq!(world.read("gone.txt"), expected);
+
+    let plan = world.plan(victims).exits(0);
+    assert!(plan.stdout.contains("Site 9001"), "the plan shows names: {}", plan.stdout);
+    assert_eq!(world.dump().await, broken, "a plan writes nothing");
+    let apply = world.apply(4).exits(0);
+    assert!(apply.stdout.contains("4 of 4 tenants back"), "{}", apply.stdout);
+    assert_eq!(world.dump().await, before, "every row of every table is as before");
+
+    let again = world.apply(4).exits(0);
+    assert!(again.stdout.contains("0 rows written"), "{}", again.stdout);
+    assert_eq!(world.dump().await, before, "a second apply repeats nothing");
+    let status = world.run(&["status", "plan.json"]).exits(0);
+    assert!(status.stdout.contains("4 of 4 tenants restored"), "{}", status.stdout);
+    let verify = world.run(&["verify", "plan.json", "--certificates", "certificates"]).exits(0);
+    assert!(verify.stdout.contains("4 of 4 tenants equal to the snapshot in every row and column"), "{}", verify.stdout);
+    let certificate: serde_json::Value = serde_json::from_str(&world.read("certificates/9001.json")).expect("JSON");
+    assert_eq!(certificate["equal"], true);
+    assert_eq!(certificate["name"], "Site 9001");
+}
+
+#[tokio::test]
+async fn sqlite_restores_deleted_tenants_and_touches_nothing_else() {
+    restores_deleted_tenants_and_touches_nothing_else(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn postgres_restores_deleted_tenants_and_touches_nothing_else() {
+    restores_deleted_tenants_and_touches_nothing_else(Kind::Postgres).await;
+}
+
+async fn keeps_what_neighbours_wrote_since_the_snapshot(kind: Kind) {
+    let world = World::with_snapshot(kind).await;
+    world.neighbours_write().await;
+    let before = world.dump().await;
+    let victims = &tenants()[2..5];
+    world.delete(victims).await;
+    world.plan(victims).exits(0);
+    world.apply(3).exits(0);
+    assert_eq!(world.dump().await, before);
+}
+
+#[tokio::test]
+async fn sqlite_keeps_what_neighbours_wrote_since_the_snapshot() {
+    keeps_what_neighbours_wrote_since_the_snapshot(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn postgres_keeps_what_neighbours_wrote_since_the_snapshot() {
+    keeps_what_neighbours_wrote_since_the_snapshot(Kind::Postgres).await;
+}
+
+async fn verify_names_what_differs(kind: Kind) {
+    let world = World::with_snapshot(kind).await;
+    let victims = &tenants()[..2];
+    world.delete(victims).await;
+    world.plan(victims).exits(0);
+    world.apply(2).exits(0);
+    world.sql("product", "UPDATE issues SET summary = 'changed' WHERE id = 1").await;
+    world.sql("product", "DELETE FROM settings WHERE site_id = 9002 AND name = 'quota'").await;
+    world.sql("product", "INSERT INTO history VALUES (9001, 'extra')").await;
+    let verify = world.run(&["verify", "plan.json"]).exits(1);
+    for line in [
+        "row id=1 differs in summary",
+        "row site_id=9002 name=quota is missing",
+        "row site_id=9001 what=extra is extra",
+        "0 of 2 tenants equal",
+    ] {
+        assert!(verify.stdout.contains(line), "'{line}' in\n{}", verify.stdout);
+    }
+}
+
+#[tokio::test]
+async fn sqlite_verify_names_what_differs() {
+    verify_names_what_differs(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn postgres_verify_names_what_differs() {
+    verify_names_what_differs(Kind::Postgres).await;
+}
+
+/// P2: a trigger that writes to a neighbour rolls the tenant back, named.
+#[tokio::test]
+async fn postgres_a_trigger_that_touches_a_neighbour_rolls_the_tenant_back() {
+    let world = World::with_snapshot(Kind::Postgres).await;
+    world
+        .sql(
+            "product",
+            "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN UPDATE settings SET value = 'touched' WHERE site_id = 9012; RETURN NEW; END $$;
+             CREATE TRIGGER meddle AFTER INSERT ON projects FOR EACH ROW EXECUTE FUNCTION touch()",
+        )
+        .await;
+    a_meddling_trigger_is_named(&world, "public.").await;
+}
+
+#[tokio::test]
+async fn sqlite_a_trigger_that_touches_a_neighbour_rolls_the_tenant_back() {
+    let world = World::with_snapshot(Kind::Sqlite).await;
+    world
+        .sql(
+            "product",
+            "CREATE TRIGGER meddle AFTER INSERT ON projects
+             BEGIN UPDATE settings SET value = 'touched' WHERE site_id = 9012; END",
+        )
+        .await;
+    a_meddling_trigger_is_named(&world, "main.").await;
+}
+
+async fn a_meddling_trigger_is_named(world: &World, schema: &str) {
+    let victims = &tenants()[..1];
+    world.delete(victims).await;
+    let before = world.dump().await;
+    world.plan(victims).exits(0);
+    let apply = world.apply(1).exits(5);
+    assert_eq!(world.dump().await, before, "the tenant was rolled back, the neighbour is untouched");
+    let named = format!("table '{schema}settings': 2 inserted, ");
+    assert!(apply.stdout.contains(&named), "{}", apply.stdout);
+    let trigger = format!("triggers that fire on INSERT: 'meddle' on '{schema}projects'");
+    assert!(apply.stdout.contains(&trigger), "{}", apply.stdout);
+}
+
+async fn ghost_rows_block_the_tenant(kind: Kind) {
+    let world = World::with_snapshot(kind).await;
+    let victims = &tenants()[..2];
+    world.delete(victims).await;
+    world.plan(victims).exits(0);
+    // After the dry run somebody signs in to the deleted site.
+    world.sql("product", "INSERT INTO history VALUES (9001, 'ghost')").await;
+    let before = world.dump().await;
+    let apply = world.apply(2).exits(5);
+    assert!(
+        apply.stdout.contains("before commit: 13 rows were read back, the snapshot has 12"),
+        "{}",
+        apply.stdout
+    );
+    let after = world.dump().await;
+    for (table, rows) in &before {
+        let mine = |row: &&String| row.contains("9001");
+        assert_eq!(
+            rows.iter().filter(mine).collect::<Vec<_>>(),
+            after[table].iter().filter(mine).collect::<Vec<_>>(),
+            "{table}"
+        );
+    }
+    assert!(!after["catalogue.sites"].iter().any(|row| row.contains("9001")), "the catalogue comes last");
+    assert!(after["catalogue.sites"].iter().any(|row| row.contains("9002")), "the other tenant is back");
+    // A new plan says so before anything is written.
+    let plan = world.run(&["plan", "--tenants", "tenants.txt", "-o", "second.json"]).exits(6);
+    assert!(plan.error().contains("tenant '9001 (Site 9001)' has 1 live rows"), "{}", plan.error());
+}
+
+#[tokio::test]
+async fn sqlite_ghost_rows_block_the_tenant() {
+    ghost_rows_block_the_tenant(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn postgres_ghost_rows_block_the_tenant() {
+    ghost_rows_block_the_tenant(Kind::Postgres).await;
+}
+
+/// Sequences only move forward, and a sequence that is ahead stays where it is.
+#[tokio::test]
+async fn postgres_sequences_only_move_forward() {
+    let world = World::with_snapshot(Kind::Postgres).await;
+    let victims = &tenants()[..12];
+    world.delete(&victims[..6]).await;
+    world.sql("product", "SELECT setval('projects_id_seq', 5000)").await;
+    world.sql("product", "SELECT setval('issues_id_seq', 1)").await;
+    world.plan(&victims[..6]).exits(0);
+    world.apply(6).exits(0);
+    let url = world.url("product");
+    assert_eq!(crate::cluster::psql(url, "SELECT last_value FROM projects_id_seq").trim(), "5000");
+    let highest = crate::cluster::psql(
+        url,
+        "SELECT max(i.id) FROM issues i JOIN projects p ON p.id = i.project_id WHERE p.site_id <= 9006",
+    );
+    assert_eq!(crate::cluster::psql(url, "SELECT last_value FROM issues_id_seq").trim(), highest.trim());
+}
