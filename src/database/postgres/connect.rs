@@ -10,8 +10,8 @@ use backon::{ExponentialBuilder, Retryable};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
-use super::error::sqlstate;
-use crate::error::{Error, Result};
+use super::error::{in_words, sqlstate};
+use crate::error::{Error, Kind, Result};
 use crate::limits::{CONNECT_ATTEMPTS_MAX, CONNECT_TIMEOUT, LOCK_TIMEOUT, RETRY_DELAY};
 use crate::model::{DatabaseUrl, ShardName};
 
@@ -103,18 +103,20 @@ impl Target {
 
     fn unable(&self, error: sqlx::Error) -> Error {
         let unable = format!("unable to connect to shard '{}' at {}", self.name, self.url);
-        match sqlstate(&error) {
-            Some("28P01" | "28000") => Error::usage(unable)
-                .because(error)
-                .hint("check the user and the password of the URL, and the server's pg_hba.conf"),
-            Some("3D000") => Error::usage(unable).because(error).hint("check the database's name in the URL"),
-            Some("42501") => Error::refused(unable)
-                .because(error)
-                .hint("GRANT CONNECT ON DATABASE … TO the role, or connect as another role"),
-            _ => Error::interrupted(unable)
-                .because(error)
-                .hint("check that the server runs and can be reached, then run the same command again"),
-        }
+        let (kind, hint) = match sqlstate(&error) {
+            Some("28P01" | "28000") => {
+                (Kind::Usage, "check the user and the password of the URL, and the server's pg_hba.conf")
+            }
+            Some("3D000") => (Kind::Usage, "check the database's name in the URL"),
+            Some("42501") => {
+                (Kind::Refused, "GRANT CONNECT ON DATABASE … TO the role, or connect as another role")
+            }
+            _ => (
+                Kind::Interrupted,
+                "check that the server runs and can be reached, then run the same command again",
+            ),
+        };
+        Error::new(kind, unable).because(in_words(error)).hint(hint)
     }
 }
 

@@ -43,6 +43,14 @@ fn server_error(error: &sqlx::Error) -> Option<&PgDatabaseError> {
     error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
 }
 
+/// An error in the words of the server, without the driver's.
+pub fn in_words(error: sqlx::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    match server_error(&error) {
+        Some(server) => Box::new(ServerError(said(server))),
+        None => Box::new(error),
+    }
+}
+
 /// The SQLSTATE of an error, if the server sent it.
 pub fn sqlstate(error: &sqlx::Error) -> Option<&str> {
     server_error(error).map(PgDatabaseError::code)

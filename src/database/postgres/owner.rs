@@ -71,7 +71,7 @@ pub fn belongs_to(relations: &Relations, path: &OwnerPath, tenant: &str) -> Resu
         let parent = relations.from_item(&step.parent)?;
         sql = format!("EXISTS (SELECT FROM {parent} {above} WHERE {} AND {sql})", link(step, &below, &above));
     }
-    Ok(format!("{sql} AND ({tenant})::{type_name}::text OPERATOR(pg_catalog.=) ({tenant})"))
+    Ok(format!("{sql} AND ({tenant})::{type_name}::pg_catalog.text OPERATOR(pg_catalog.=) ({tenant})"))
 }
 
 /// Each hop must lead to one row at most, or rows would appear once for each owner.
