@@ -15,6 +15,10 @@ pub const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Batches waiting between two stages; more only adds memory, the slower stage decides the speed.
 pub const QUEUE_BATCHES_MAX: usize = 4;
 
+/// Blocks (8 kB) of one scan's TID range on PostgreSQL: 128 MB, so that a large table is shared by all readers and the
+/// planning of a range costs nothing beside reading it.
+pub const SCAN_CHUNK_BLOCKS: u64 = 16_384;
+
 /// Encoded bytes of one data file: built in memory, hashed, then put with one create-only request.
 pub const DATA_FILE_BYTES_MAX: usize = 32 << 20;
 /// Rows of one row group: bounds what a reader must hold.
@@ -46,10 +50,16 @@ pub const JOBS_MAX: usize = 64;
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long opening a connection may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Attempts to open a connection while the server is starting or full.
+pub const CONNECT_ATTEMPTS_MAX: usize = 4;
 /// Attempts of one tenant after an error that may pass (deadlock, lock time-out).
 pub const TENANT_ATTEMPTS_MAX: usize = 4;
 /// First pause between two attempts; doubles each time.
 pub const RETRY_DELAY: Duration = Duration::from_millis(200);
+
+/// Steps that a sequence is moved by drawing from it; a longer way is jumped. Drawing can never take back a number that
+/// a neighbour draws at the same moment, and no neighbour draws so many in the moment that a jump takes.
+pub const SEQUENCE_STEPS_MAX: i64 = 10_000;
 
 /// Rows that SQLite's thread may be ahead of their reader; more costs memory when rows are wide.
 pub const SQLITE_ROWS_BUFFERED_MAX: usize = 128;

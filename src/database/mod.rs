@@ -4,40 +4,22 @@
 pub mod postgres;
 pub mod sqlite;
 
-use std::error::Error as StdError;
-
 use crate::error::Error;
 
-/// Marks, among the causes of an error, one that may pass by itself: a lock that was not had in time, a deadlock.
-/// What failed has been rolled back and may be tried again from its beginning.
+/// Marks, in the chain of an error, a cause that may be gone at the next attempt: a deadlock, a lock that was not free
+/// in time. The transaction was rolled back; the same work may simply be tried again.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct Transient(pub Box<dyn StdError + Send + Sync>);
+#[error("{0}")]
+pub struct Transient(pub String);
 
-impl Transient {
-    /// Whether `error` has such a cause.
-    pub fn is_behind(error: &Error) -> bool {
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            if error.is::<Self>() {
-                return true;
-            }
-            cause = error.source();
+/// Whether the same work may succeed if it is tried again (see [`Transient`]).
+pub fn is_transient(error: &Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.is::<Transient>() {
+            return true;
         }
-        false
+        cause = error.source();
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_transient_cause_is_found_at_any_depth() {
-        let busy = Error::failed("unable to write").because(Transient("database is locked".into()));
-        assert!(Transient::is_behind(&busy));
-        assert_eq!(busy.chain(), "unable to write: database is locked");
-        assert!(Transient::is_behind(&Error::failed("tenant '7'").because(busy)));
-        assert!(!Transient::is_behind(&Error::failed("unable to write").because(Error::failed("disk full"))));
-    }
+    false
 }

@@ -16,6 +16,13 @@ mod code {
     pub const CONSTRAINT: i32 = 19;
     pub const AUTH: i32 = 23;
     pub const NOTADB: i32 = 26;
+
+    // Extended codes of CONSTRAINT.
+    pub const FOREIGN_KEY: i32 = 787;
+    pub const PRIMARY_KEY: i32 = 1555;
+    pub const TRIGGER: i32 = 1811;
+    pub const UNIQUE: i32 = 2067;
+    pub const ROWID: i32 = 2579;
 }
 
 /// SQLite's own words, without sqlx's frame around them.
@@ -23,10 +30,13 @@ mod code {
 #[error("{0}")]
 struct Said(String);
 
-/// The primary result code of an error of SQLite itself.
+/// The extended result code of an error of SQLite itself; its low byte is the primary one.
+fn extended_code(error: &sqlx::Error) -> Option<i32> {
+    error.as_database_error()?.code()?.parse().ok()
+}
+
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(extended & 0xff)
+    extended_code(error).map(|extended| extended & 0xff)
 }
 
 /// Whether another connection holds the lock that was needed.
@@ -36,19 +46,19 @@ pub fn is_busy(error: &sqlx::Error) -> bool {
 
 /// An error for `message` with SQLite's words as its cause.
 pub fn explain(message: impl Into<String>, error: sqlx::Error) -> Error {
-    let primary = primary_code(&error);
-    let kind = match primary {
+    let extended = extended_code(&error);
+    let kind = match extended.map(|code| code & 0xff) {
         Some(code::PERM | code::READONLY | code::CANTOPEN | code::AUTH | code::CORRUPT | code::NOTADB) => {
             Kind::Refused
         }
         _ => Kind::Failed,
     };
     let explained = Error::new(kind, message);
-    let Some(primary) = primary else { return explained.because(error) };
+    let Some(extended) = extended else { return explained.because(error) };
     let said = Said(error.as_database_error().map_or_else(String::new, |error| error.message().to_owned()));
-    match primary {
+    match extended & 0xff {
         code::BUSY | code::LOCKED => explained
-            .because(Transient(Box::new(said)))
+            .because(Transient(said.to_string()))
             .hint("another connection holds the file's lock; try again, or stop the long transaction"),
         code::PERM | code::READONLY | code::CANTOPEN | code::AUTH => explained
             .because(said)
@@ -57,9 +67,23 @@ pub fn explain(message: impl Into<String>, error: sqlx::Error) -> Error {
             .because(said)
             .hint("`PRAGMA integrity_check` in the sqlite3 shell tells what is damaged"),
         code::FULL | code::IOERR => explained.because(said).hint("check the space left on the file system"),
-        code::CONSTRAINT => explained
-            .because(said)
-            .hint("a live row is in the way, or a trigger of the table writes one that is"),
+        code::CONSTRAINT => match constraint_hint(extended) {
+            Some(hint) => explained.because(said).hint(hint),
+            None => explained.because(said),
+        },
         _ => explained.because(said),
+    }
+}
+
+fn constraint_hint(extended: i32) -> Option<&'static str> {
+    match extended {
+        code::UNIQUE | code::PRIMARY_KEY | code::ROWID => Some(
+            "a live row has the same key, or a trigger writes one that has; `reinstate plan` lists what is live",
+        ),
+        code::FOREIGN_KEY => {
+            Some("the row it points at is gone from the live database, or comes with another tenant")
+        }
+        code::TRIGGER => Some("a trigger of the table refuses the row"),
+        _ => None,
     }
 }

@@ -4,8 +4,9 @@
 //! SQLite's thread ──rows──► task: wire tuples ──queue──► computing pool: hash, decode ──► stream
 //! ```
 //!
-//! The task only copies values, so that SQLite's thread, the slowest part, never waits for a hash. Dropping the
-//! stream closes the queue, which ends the task and with it the SELECT.
+//! The task only copies values, so that SQLite's thread, the slowest part, never waits for a hash. It starts when the
+//! stream is first polled, so that streams may be opened together and read one by one. Dropping the stream closes the
+//! queue, which ends the task and with it the SELECT.
 
 use std::future::Future;
 use std::ops::DerefMut;
@@ -16,6 +17,7 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 
 use super::error::explain;
 use super::owner::Select;
@@ -46,11 +48,19 @@ pub fn stream<C>(
 where
     C: DerefMut<Target = SqliteConnection> + Send + 'static,
 {
-    let (sender, receiver) = mpsc::channel(QUEUE_BATCHES_MAX);
-    tokio::spawn(produce(acquire, table.clone(), select, sender));
-    let queue = stream::unfold(receiver, |mut receiver: mpsc::Receiver<Result<OwnedTuples>>| async move {
-        receiver.recv().await.map(|item| (item, receiver))
-    });
+    let reader_table = table.clone();
+    let start = async move {
+        let (sender, receiver) = mpsc::channel(QUEUE_BATCHES_MAX);
+        let task = tokio::spawn(produce(acquire, reader_table, select, sender));
+        stream::unfold(Some((receiver, task)), |state| async move {
+            let (mut receiver, task) = state?;
+            match receiver.recv().await {
+                Some(item) => Some((item, Some((receiver, task)))),
+                // A task that panicked is an error, never the end of the rows.
+                None => task.await.err().map(|panic| (Err(stopped(panic)), None)),
+            }
+        })
+    };
     let decode = move |rows: Result<OwnedTuples>| {
         let table = table.clone();
         async move {
@@ -58,7 +68,11 @@ where
             compute(move || decode(table, rows)).await?
         }
     };
-    queue.map(decode).buffered(DECODED_AT_ONCE)
+    stream::once(start).flatten().map(decode).buffered(DECODED_AT_ONCE)
+}
+
+fn stopped(panic: JoinError) -> Error {
+    Error::bug("the reader of a SQLite table stopped").because(panic)
 }
 
 async fn produce<C>(
@@ -136,7 +150,7 @@ fn decode(table: Arc<Table>, mut rows: OwnedTuples) -> Result<RecordBatch> {
 
 /// The error for a table that cannot be read, with what to do about it.
 fn unreadable(table: &TableName, error: impl Into<ValueError>) -> Error {
-    let message = format!("unable to read '{table}'");
+    let message = format!("unable to read table '{table}'");
     match error.into() {
         ValueError::Driver(error) => explain(message, error),
         error @ ValueError::NotUtf8(_) => Error::refused(message)

@@ -1,10 +1,100 @@
-//! stub
-use super::Shard;
-use crate::error::{Error, Result};
-use crate::model::{DatabaseUrl, ShardName};
+//! A live PostgreSQL database as a shard.
+//!
+//! ```text
+//! facts     what it is, what the role may do          read      ordinary SELECTs: counts, rows for verification
+//! journal   schema `reinstate`, what is restored      session   one tenant's transaction: COPY in, COPY out, count, commit
+//! ```
+//!
+//! Every connection is a [`Lease`](crate::database::postgres::pool::Lease): it goes back when its work ended well and is
+//! closed otherwise, so that the server rolls back whatever was open.
+
+mod facts;
+mod journal;
+mod read;
+mod session;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use tokio::sync::OnceCell;
+
+use super::{Claim, Facts, JournalEntry, Shard};
+use crate::database::postgres::catalog::{self, Relations};
+use crate::database::postgres::connect::Target;
+use crate::database::postgres::pool::Pool;
+use crate::error::Result;
+use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, TenantId};
+
 /// Connects.
-pub async fn open(_name: &ShardName, _url: &DatabaseUrl, _connections_max: usize) -> Result<Arc<dyn Shard>> {
-    Err(Error::bug("stub"))
+pub async fn open(name: &ShardName, url: &DatabaseUrl, connections_max: usize) -> Result<Arc<dyn Shard>> {
+    let pool = Pool::new(Target::new(name, url)?, connections_max, vec![]);
+    // A wrong password or a server that is away is told now, not in the middle of the work.
+    pool.lease().await?.release();
+    Ok(Arc::new(PostgresShard { pool, relations: OnceCell::new() }))
+}
+
+struct PostgresShard {
+    pool: Arc<Pool>,
+    /// Which tables are partitioned: read once, it cannot change while a table keeps its name.
+    relations: OnceCell<Arc<Relations>>,
+}
+
+impl PostgresShard {
+    async fn relations(&self) -> Result<Arc<Relations>> {
+        let read = || async {
+            let mut connection = self.pool.lease().await?;
+            let relations = catalog::relations(&mut connection).await?;
+            connection.release();
+            Ok(Arc::new(relations))
+        };
+        self.relations.get_or_try_init(read).await.cloned()
+    }
+}
+
+#[async_trait]
+impl Shard for PostgresShard {
+    async fn facts(&self) -> Result<Facts> {
+        let mut connection = self.pool.lease().await?;
+        let facts = facts::read(&mut connection).await?;
+        connection.release();
+        Ok(facts)
+    }
+
+    async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>> {
+        let relations = self.relations().await?;
+        let mut connection = self.pool.lease().await?;
+        let rows = read::live_rows(&mut connection, &relations, table, tenants).await?;
+        connection.release();
+        Ok(rows)
+    }
+
+    async fn read(
+        &self,
+        table: &OwnedTable,
+        tenant: &TenantId,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        read::rows(Arc::clone(&self.pool), &*self.relations().await?, table, tenant)
+    }
+
+    async fn prepare_journal(&self) -> Result<()> {
+        let mut connection = self.pool.lease().await?;
+        journal::prepare(&mut connection).await?;
+        connection.release();
+        Ok(())
+    }
+
+    async fn journal(&self, plan: &PlanHash) -> Result<Vec<JournalEntry>> {
+        let mut connection = self.pool.lease().await?;
+        let entries = journal::read(&mut connection, plan).await?;
+        connection.release();
+        Ok(entries)
+    }
+
+    async fn begin(&self, plan: &PlanHash, tenant: &TenantId) -> Result<Claim> {
+        let relations = self.relations().await?;
+        session::begin(&self.pool, relations, plan, tenant).await
+    }
 }

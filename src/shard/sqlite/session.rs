@@ -21,7 +21,7 @@ use crate::database::sqlite::catalog::{JOURNAL_TABLE, SCHEMA, tables_without_row
 use crate::database::sqlite::error::{explain, is_busy};
 use crate::database::sqlite::values::Parameters;
 use crate::database::sqlite::{Database, owner, rows};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::{RETRY_DELAY, SQLITE_CLAIM_ATTEMPTS_MAX, SQLITE_INSERT_ROWS_MAX, SQLITE_PARAMETERS_MAX};
 use crate::model::{
     Fingerprint, OwnedTable, PlanHash, Sequence, Table, TableName, TenantId, quote_identifier,
@@ -46,6 +46,9 @@ struct SqliteSession {
     changes_before: i64,
     /// Tables that the hook is blind for, with the rows this session inserted there.
     unseen: BTreeMap<String, u64>,
+    /// Every insert so far came to its end. A statement that fails undoes itself but not those before it: only a sound session
+    /// may commit.
+    sound: bool,
 }
 
 /// Claims a tenant: waits for this command's own writer, then for the file's write lock.
@@ -77,6 +80,7 @@ pub async fn begin(shard: &SqliteShard, plan: &PlanHash, tenant: &TenantId) -> R
         seen,
         changes_before,
         unseen: blind.into_iter().map(|table| (table, 0)).collect(),
+        sound: true,
     })))
 }
 
@@ -128,6 +132,7 @@ async fn total_changes(connection: &mut SqliteConnection) -> Result<i64, sqlx::E
 impl Session for SqliteSession {
     async fn write(&mut self, table: &OwnedTable, mut chunks: ChunkStream) -> Result<u64> {
         let table = &table.table;
+        self.begin_step()?;
         let rows_max =
             (SQLITE_PARAMETERS_MAX / table.stored_columns().count().max(1)).min(SQLITE_INSERT_ROWS_MAX);
         let mut written = 0;
@@ -137,6 +142,7 @@ impl Session for SqliteSession {
         if let Some(unseen) = self.unseen.get_mut(&table.name.table) {
             *unseen += written;
         }
+        self.sound = true;
         Ok(written)
     }
 
@@ -170,7 +176,10 @@ impl Session for SqliteSession {
     }
 
     async fn record(&mut self, entry: &JournalEntry) -> Result<()> {
-        journal::insert(&mut self.connection, entry).await
+        self.begin_step()?;
+        journal::insert(&mut self.connection, entry).await?;
+        self.sound = true;
+        Ok(())
     }
 
     async fn transaction_id(&mut self) -> Result<Option<String>> {
@@ -178,16 +187,12 @@ impl Session for SqliteSession {
     }
 
     async fn commit(mut self: Box<Self>) -> Result<()> {
+        self.begin_step()?;
         if let Err(error) = query("COMMIT").execute(&mut self.connection).await {
-            let is_foreign_key = error.as_database_error().is_some_and(|e| e.is_foreign_key_violation());
             let failed = self.database.unable("commit to", error);
             // A refused COMMIT leaves the transaction open.
             self.roll_back().await?;
-            return Err(if is_foreign_key {
-                failed.hint("a restored row references one that is neither in the snapshot nor live")
-            } else {
-                failed
-            });
+            return Err(failed);
         }
         self.put_back();
         Ok(())
@@ -199,9 +204,20 @@ impl Session for SqliteSession {
 }
 
 impl SqliteSession {
+    /// Begins a step that leaves the session unsound unless it comes to its end, by an error or by cancellation.
+    fn begin_step(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.sound) {
+            return Err(Error::bug(format!(
+                "the transaction in shard '{}' has failed already",
+                self.database.name()
+            )));
+        }
+        Ok(())
+    }
+
     /// Inserts the rows of one chunk by statements of at most `rows_max` rows.
     async fn insert(&mut self, table: &Table, chunk: &Chunk, rows_max: usize) -> Result<u64> {
-        let unable = |error| explain(format!("unable to insert into '{}'", table.name), error);
+        let unable = |error| explain(format!("unable to write rows of table '{}'", table.name), error);
         let rows = chunk.batch.num_rows();
         let mut written = 0;
         for first in (0..rows).step_by(rows_max) {

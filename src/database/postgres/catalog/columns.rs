@@ -1,0 +1,87 @@
+//! Columns: names, types, and how their values travel.
+
+use sqlx::postgres::PgConnection;
+
+use super::{Tables, Unsendable, with_user_tables};
+use crate::model::{Column, TypeKind};
+
+/// `base` resolves domains, however deep. `unsendable` are the types without a binary form, and those made of such a
+/// type: arrays, domains, composites, ranges.
+const COLUMNS: &str = concat!(
+    with_user_tables!(),
+    ", base(oid, at) as (
+         select oid, oid from pg_type
+         union all
+         select base.oid, t.typbasetype from base join pg_type t on t.oid = base.at where t.typtype = 'd'),
+       made_of(part, whole) as (
+         select typelem, oid from pg_type where typelem <> 0
+         union all select typbasetype, oid from pg_type where typtype = 'd'
+         union all select a.atttypid, t.oid from pg_type t
+                   join pg_attribute a on a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+                   where t.typtype = 'c'
+         union all select rngsubtype, rngtypid from pg_range
+         union all select rngtypid, rngmultitypid from pg_range where rngmultitypid <> 0),
+       unsendable(oid) as (
+         select oid from pg_type where typsend = 0 and typtype <> 'p'
+         union
+         select made_of.whole from unsendable join made_of on made_of.part = unsendable.oid)
+     select u.oid::int8, a.attname::text, format_type(a.atttypid, a.atttypmod), n.nspname::text, t.typname::text,
+            t.typtype::text, a.attnotnull, a.attgenerated <> '', a.atttypid in (select oid from unsendable)
+     from user_tables u
+     join pg_attribute a on a.attrelid = u.oid and a.attnum > 0 and not a.attisdropped
+     join base on base.oid = a.atttypid
+     join pg_type t on t.oid = base.at and t.typtype <> 'd'
+     join pg_namespace n on n.oid = t.typnamespace
+     order by u.oid, a.attnum"
+);
+
+type Row = (i64, String, String, String, String, String, bool, bool, bool);
+
+/// Fills in the columns, in physical order.
+pub async fn read(
+    connection: &mut PgConnection,
+    tables: &mut Tables,
+    unsendable: &mut Vec<Unsendable>,
+) -> Result<(), sqlx::Error> {
+    let rows: Vec<Row> = sqlx::query_as(COLUMNS).fetch_all(connection).await?;
+    for (oid, name, type_name, schema, base, class, not_null, generated, without_binary) in rows {
+        // A table that was created between the two queries is not there; it will be the next time.
+        let Some(table) = tables.get_mut(&oid) else { continue };
+        if without_binary && !generated {
+            unsendable.push(Unsendable {
+                table: table.name.clone(),
+                column: name.clone(),
+                type_name: type_name.clone(),
+            });
+        }
+        let kind = kind(&schema, &base, &class);
+        table.columns.push(Column { name, type_name, kind, not_null, generated });
+    }
+    Ok(())
+}
+
+/// How values of a base type travel. `class` is `pg_type.typtype`.
+fn kind(schema: &str, name: &str, class: &str) -> TypeKind {
+    match (schema, name, class) {
+        // An enum's binary form is its label; citext's is its text, whatever schema the extension lives in.
+        (_, _, "e") | (_, "citext", "b") => TypeKind::Text,
+        ("pg_catalog", _, "b") => match name {
+            "bool" => TypeKind::Bool,
+            "int2" => TypeKind::Int16,
+            "int4" => TypeKind::Int32,
+            "int8" => TypeKind::Int64,
+            "float4" => TypeKind::Float32,
+            "float8" => TypeKind::Float64,
+            "text" | "varchar" | "bpchar" | "name" | "json" | "xml" => TypeKind::Text,
+            "bytea" => TypeKind::Bytes,
+            "date" => TypeKind::Date,
+            "time" => TypeKind::Time,
+            "timestamp" => TypeKind::Timestamp,
+            "timestamptz" => TypeKind::TimestampTz,
+            "uuid" => TypeKind::Uuid,
+            "jsonb" => TypeKind::Jsonb,
+            _ => TypeKind::Opaque,
+        },
+        _ => TypeKind::Opaque,
+    }
+}

@@ -1,0 +1,378 @@
+//! One tenant's transaction.
+//!
+//! ```text
+//! begin   BEGIN ─► base line of the counters ─► advisory lock ─► journal look-up
+//! write   COPY … FROM STDIN (FORMAT binary): the tuples as they are
+//! check   COPY (SELECT …) TO STDOUT ─► fingerprint;  counters now − base line ─► write set
+//! end     journal row ─► COMMIT
+//! ```
+//!
+//! Triggers, defaults and checks of the tables run with the search path that the role has by default, as they do for
+//! the application; the statements here name every schema. Deferrable keys are checked at commit, so that rows may
+//! point at each other in a circle.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use sqlx::postgres::{PgConnection, PgCopyIn};
+
+use super::super::{Chunk, ChunkStream, Claim, JournalEntry, Session, TableWrites, WriteSet};
+use super::journal;
+use crate::bridge::compute;
+use crate::database::postgres::catalog::Relations;
+use crate::database::postgres::error::failure;
+use crate::database::postgres::owner::{self, TENANT_FROM_SETTING, TENANT_SETTING};
+use crate::database::postgres::pool::{Lease, Pool};
+use crate::database::postgres::tuples::{HEADER, TRAILER, TupleReader};
+use crate::error::{Error, Result};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, LOCK_TIMEOUT, RETRY_DELAY, SEQUENCE_STEPS_MAX};
+use crate::model::wire::Tuples;
+use crate::model::{Fingerprint, OwnedTable, PlanHash, Sequence, TableName, TenantId, quote_identifier};
+
+const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED;
+                     SET LOCAL search_path TO DEFAULT;
+                     SET CONSTRAINTS ALL DEFERRED";
+
+/// Rows written by this transaction, and by earlier ones of the connection that are not flushed yet; hence the base line.
+const COUNTERS: &str = "select relid::int8, n_tup_ins, n_tup_upd, n_tup_del from pg_catalog.pg_stat_xact_all_tables
+                        where n_tup_ins + n_tup_upd + n_tup_del > 0";
+
+/// The same by name: leaves under their root, TOAST and the system's own tables left out, the journal too.
+const COUNTERS_NAMED: &str = "select s.relid::int8, s.n_tup_ins, s.n_tup_upd, s.n_tup_del, n.nspname::text, c.relname::text
+     from pg_catalog.pg_stat_xact_all_tables s
+     join pg_catalog.pg_class c on c.oid = coalesce(pg_partition_root(s.relid), s.relid)
+     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where s.n_tup_ins + s.n_tup_upd + s.n_tup_del > 0
+       and n.nspname !~ '^pg_toast' and n.nspname <> 'pg_catalog'
+       and (n.nspname, c.relname) <> ('reinstate', 'journal')";
+
+/// Who holds the advisory lock of a tenant.
+const HOLDER: &str = "select a.pid, a.application_name, coalesce(host(a.client_addr), 'local socket'), a.usename::text
+     from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a using (pid)
+     where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+       and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
+       and l.classid::int8 = $1 and l.objid::int8 = $2";
+
+/// Claims the tenant, or says why not.
+pub async fn begin(
+    pool: &Arc<Pool>,
+    relations: Arc<Relations>,
+    plan: &PlanHash,
+    tenant: &TenantId,
+) -> Result<Claim> {
+    let unable = |error| failure(format!("unable to begin with tenant '{tenant}'"), error);
+    let mut connection = pool.lease().await?;
+    sqlx::raw_sql(BEGIN).execute(&mut *connection).await.map_err(unable)?;
+    let baseline = counters(&mut connection).await.map_err(unable)?;
+    let sql = "select pg_try_advisory_xact_lock($1), set_config($2, $3, true), pg_backend_pid(), current_setting('track_counts')::bool";
+    let (ours, _, pid, counts): (bool, String, i32, bool) = sqlx::query_as(sql)
+        .bind(lock_key(tenant))
+        .bind(TENANT_SETTING)
+        .bind(tenant.as_str())
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(unable)?;
+    if !counts {
+        return Err(Error::refused(format!("unable to begin with tenant '{tenant}': 'track_counts' is off"))
+            .hint("without it nobody can prove that neighbours were not written; turn it on"));
+    }
+    let claim = if !ours {
+        Claim::Held { by: holder(&mut connection, tenant).await.map_err(unable)? }
+    } else if let Some(entry) = journal::find(&mut connection, plan, tenant).await? {
+        Claim::Done(entry)
+    } else {
+        let pool = Arc::clone(pool);
+        let tenant = tenant.clone();
+        return Ok(Claim::Session(Box::new(PostgresSession {
+            connection,
+            pool,
+            relations,
+            tenant,
+            pid,
+            baseline,
+            sound: true,
+        })));
+    };
+    sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await.map_err(unable)?;
+    connection.release();
+    Ok(claim)
+}
+
+/// The advisory lock of a tenant: one 64-bit number (`objsubid` 1 in `pg_locks`) out of a hash that begins with our
+/// name, so that other users of advisory locks are hit by accident only. Locks are the database's own; the plan is no
+/// part of it, since two plans must not restore one tenant at a time either.
+fn lock_key(tenant: &TenantId) -> i64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"reinstate tenant\0");
+    hasher.update(tenant.as_str().as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    i64::from_be_bytes(first)
+}
+
+async fn holder(connection: &mut PgConnection, tenant: &TenantId) -> Result<String, sqlx::Error> {
+    let key = lock_key(tenant) as u64;
+    let found: Option<(i32, String, String, Option<String>)> = sqlx::query_as(HOLDER)
+        .bind((key >> 32) as i64)
+        .bind((key & 0xffff_ffff) as i64)
+        .fetch_optional(connection)
+        .await?;
+    Ok(match found {
+        Some((pid, application, client, role)) => {
+            let role = role.unwrap_or_default();
+            format!("'{application}' (pid {pid}, role '{role}', from {client})")
+        }
+        None => "a process that has just ended".to_owned(),
+    })
+}
+
+/// Counters by relation.
+type Counters = HashMap<i64, [i64; 3]>;
+
+async fn counters(connection: &mut PgConnection) -> Result<Counters, sqlx::Error> {
+    let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(COUNTERS).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|(oid, inserted, updated, deleted)| (oid, [inserted, updated, deleted])).collect())
+}
+
+struct PostgresSession {
+    /// Dropped without `release` it is closed, and the server rolls back.
+    connection: Lease,
+    pool: Arc<Pool>,
+    relations: Arc<Relations>,
+    /// The tenant that [`TENANT_SETTING`] names.
+    tenant: TenantId,
+    /// The server's process, to see it gone.
+    pid: i32,
+    /// Counters as they were before the first statement.
+    baseline: Counters,
+    /// Every statement so far ended well. Only then may the transaction commit (COMMIT of a failed transaction rolls
+    /// back and reports success) and the connection be used again.
+    sound: bool,
+}
+
+#[async_trait]
+impl Session for PostgresSession {
+    async fn write(&mut self, table: &OwnedTable, mut chunks: ChunkStream) -> Result<u64> {
+        // The first chunk decides: most tenants have no rows in most tables, and those cost no statement.
+        let Some(first) = chunks.next().await else { return Ok(0) };
+        let first = first?;
+        self.begin_step()?;
+        let written = self.copy_in(table, first, chunks).await?;
+        self.sound = true;
+        Ok(written)
+    }
+
+    async fn advance_sequence(&mut self, sequence: &Sequence, restored_max: i64) -> Result<()> {
+        self.begin_step()?;
+        let unable = |error| failure(format!("unable to move sequence '{}' forward", sequence.name), error);
+        advance(&mut self.connection, sequence, restored_max).await.map_err(unable)?;
+        self.sound = true;
+        Ok(())
+    }
+
+    async fn read_back(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint> {
+        self.begin_step()?;
+        let fingerprint = self.copy_out(table, tenant).await?;
+        self.sound = true;
+        Ok(fingerprint)
+    }
+
+    async fn write_set(&mut self) -> Result<WriteSet> {
+        self.begin_step()?;
+        let rows: Vec<(i64, i64, i64, i64, String, String)> =
+            sqlx::query_as(COUNTERS_NAMED).fetch_all(&mut *self.connection).await.map_err(|error| {
+                failure(format!("unable to count what was written for tenant '{}'", self.tenant), error)
+            })?;
+        let mut set = WriteSet::default();
+        for (oid, inserted, updated, deleted, schema, table) in rows {
+            let before = self.baseline.get(&oid).copied().unwrap_or_default();
+            let name = TableName::new(schema, table);
+            let delta = |now: i64, before: i64| {
+                u64::try_from(now - before).map_err(|_| {
+                    Error::failed(format!("unable to count what was written to '{name}': its counters went back"))
+                        .hint("a trigger truncated the table, or its statistics were reset")
+                })
+            };
+            let delta = TableWrites {
+                inserted: delta(inserted, before[0])?,
+                updated: delta(updated, before[1])?,
+                deleted: delta(deleted, before[2])?,
+            };
+            if delta != TableWrites::default() {
+                let total = set.tables.entry(name).or_default();
+                total.inserted += delta.inserted;
+                total.updated += delta.updated;
+                total.deleted += delta.deleted;
+            }
+        }
+        self.sound = true;
+        Ok(set)
+    }
+
+    async fn record(&mut self, entry: &JournalEntry) -> Result<()> {
+        self.begin_step()?;
+        journal::write(&mut self.connection, entry).await?;
+        self.sound = true;
+        Ok(())
+    }
+
+    async fn transaction_id(&mut self) -> Result<Option<String>> {
+        self.begin_step()?;
+        let id: String = sqlx::query_scalar("select pg_current_xact_id()::text")
+            .fetch_one(&mut *self.connection)
+            .await
+            .map_err(|error| failure("unable to learn the transaction's id", error))?;
+        self.sound = true;
+        Ok(Some(id))
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<()> {
+        self.begin_step()?;
+        sqlx::raw_sql("COMMIT").execute(&mut *self.connection).await.map_err(|error| {
+            let lost = sqlx::Error::as_database_error(&error).is_none();
+            let error = failure(format!("unable to commit tenant '{}'", self.tenant), error);
+            let hint = "whether the server has committed is in its journal, which the next run reads first";
+            if lost { error.hint(hint) } else { error }
+        })?;
+        self.connection.release();
+        Ok(())
+    }
+
+    async fn abort(mut self: Box<Self>) -> Result<()> {
+        if self.sound && sqlx::raw_sql("ROLLBACK").execute(&mut *self.connection).await.is_ok() {
+            self.connection.release();
+            return Ok(());
+        }
+        let (pool, pid) = (self.pool, self.pid);
+        // Closing makes the server roll back. The tenant's lock is free when its process is gone; a retry that comes
+        // earlier would take our own past for somebody else.
+        drop(self.connection);
+        wait_until_gone(&pool, pid).await
+    }
+}
+
+impl PostgresSession {
+    /// Begins a step that leaves the session unsound unless it comes to its end, by an error or by cancellation.
+    fn begin_step(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.sound) {
+            return Err(Error::bug(format!("the transaction of tenant '{}' has failed already", self.tenant)));
+        }
+        Ok(())
+    }
+
+    async fn copy_in(&mut self, table: &OwnedTable, first: Chunk, mut chunks: ChunkStream) -> Result<u64> {
+        let name = &table.table.name;
+        let unable = |error| failure(format!("unable to write rows of table '{name}'"), error);
+        let columns: Vec<String> =
+            table.table.stored_columns().map(|column| quote_identifier(&column.name)).collect();
+        // Without stored columns there is no list to give; the default list is then empty as well.
+        let list = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
+        let sql = format!("COPY {}{list} FROM STDIN (FORMAT binary)", name.quoted());
+        let mut copy = self.connection.copy_in_raw(&sql).await.map_err(unable)?;
+        copy.send(HEADER.as_slice()).await.map_err(unable)?;
+        copy.send(first.tuples.bytes.as_slice()).await.map_err(unable)?;
+        while let Some(chunk) = chunks.next().await {
+            match chunk {
+                Ok(chunk) => copy.send(chunk.tuples.bytes.as_slice()).await.map(drop).map_err(unable)?,
+                Err(error) => {
+                    give_up(copy).await;
+                    return Err(error);
+                }
+            }
+        }
+        copy.send(TRAILER.as_slice()).await.map_err(unable)?;
+        copy.finish().await.map_err(unable)
+    }
+
+    async fn copy_out(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint> {
+        let name = &table.table.name;
+        let unable = |error| failure(format!("unable to read back table '{name}'"), error);
+        if self.tenant != *tenant {
+            let set = sqlx::query("select set_config($1, $2, true)").bind(TENANT_SETTING).bind(tenant.as_str());
+            set.execute(&mut *self.connection).await.map_err(unable)?;
+            self.tenant = tenant.clone();
+        }
+        let columns = owner::stored_columns(&table.table);
+        let from = owner::from_clause(&self.relations, name, None)?;
+        let predicate = owner::belongs_to(&self.relations, &table.path, TENANT_FROM_SETTING)?;
+        let sql = format!("COPY (SELECT {columns} FROM {from} WHERE {predicate}) TO STDOUT (FORMAT binary)");
+        let mut stream = self.connection.copy_out_raw(&sql).await.map_err(unable)?;
+        let (mut framing, mut tuples) = (TupleReader::default(), Tuples::default());
+        let broken = |error| Error::interrupted(format!("unable to read back table '{name}'")).because(error);
+        let mut fingerprint = Fingerprint::default();
+        while let Some(chunk) = stream.next().await {
+            framing.read(&chunk.map_err(unable)?, &mut tuples).map_err(broken)?;
+            if tuples.len() >= BATCH_ROWS_MAX || tuples.bytes.len() >= BATCH_BYTES_MAX {
+                let full = std::mem::take(&mut tuples);
+                fingerprint += compute(move || Fingerprint::of(&full)).await?;
+            }
+        }
+        framing.finish().map_err(broken)?;
+        fingerprint += compute(move || Fingerprint::of(&tuples)).await?;
+        Ok(fingerprint)
+    }
+}
+
+/// Ends a COPY whose rows cannot be had. The session is unsound from here on, so it does not matter how that went.
+async fn give_up(copy: PgCopyIn<&mut PgConnection>) {
+    let _ = copy.abort("the rows cannot be read").await;
+}
+
+/// Waits until a server process has ended; not longer than anybody waits for a lock.
+async fn wait_until_gone(pool: &Arc<Pool>, pid: i32) -> Result<()> {
+    let deadline = tokio::time::Instant::now() + LOCK_TIMEOUT;
+    let mut connection = pool.lease().await?;
+    loop {
+        let sql = "select exists (select from pg_stat_activity where pid = $1)";
+        let there: bool = sqlx::query_scalar(sql)
+            .bind(pid)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(|error| failure("unable to see a transaction rolled back", error))?;
+        if !there || tokio::time::Instant::now() > deadline {
+            connection.release();
+            return Ok(());
+        }
+        tokio::time::sleep(RETRY_DELAY / 20).await;
+    }
+}
+
+/// Moves a sequence to `restored_max` unless it is there already. Short ways are drawn, step by step, which can never
+/// take back a number that a neighbour draws at the same moment; see [`SEQUENCE_STEPS_MAX`] for the long ones.
+async fn advance(
+    connection: &mut PgConnection,
+    sequence: &Sequence,
+    restored_max: i64,
+) -> Result<(), sqlx::Error> {
+    let quoted = sequence.name.quoted();
+    // Safe: quoted identifiers from the catalog.
+    let state = sqlx::AssertSqlSafe(format!("select last_value, is_called from {quoted}"));
+    let (last, is_called): (i64, bool) = sqlx::query_as(state).fetch_one(&mut *connection).await?;
+    let increment = i128::from(sequence.increment);
+    let at = i128::from(last) - if is_called { 0 } else { increment };
+    let way = (i128::from(restored_max) - at) * increment.signum();
+    if way <= 0 {
+        return Ok(());
+    }
+    let size = increment.abs().max(1);
+    let steps = (way + size - 1) / size;
+    let (sql, value) = if steps <= i128::from(SEQUENCE_STEPS_MAX) {
+        ("select max(nextval($1::text::regclass)) from generate_series(1, $2)", steps as i64)
+    } else {
+        ("select setval($1::text::regclass, $2)", restored_max)
+    };
+    sqlx::query(sql).bind(quoted).bind(value).execute(connection).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenants_have_locks_of_their_own() {
+        assert_ne!(lock_key(&TenantId::new("1")), lock_key(&TenantId::new("2")));
+        assert_eq!(lock_key(&TenantId::new("1")), lock_key(&TenantId::new("1")));
+    }
+}

@@ -1,0 +1,71 @@
+//! A live PostgreSQL database as a source: one instant, many readers.
+//!
+//! ```text
+//! leader  BEGIN REPEATABLE READ, exports its snapshot, reads the catalog, locks the tables against DDL, then waits
+//! reader  BEGIN REPEATABLE READ, imports the snapshot, COPYs ranges of rows          (as many as connections allow)
+//! ```
+//!
+//! Works on a primary, a standby and a recovered instance alike. Nothing here writes: every transaction is READ ONLY.
+
+mod scan;
+mod snapshot;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use self::snapshot::Snapshot;
+use super::super::{Description, Scan, Source};
+use crate::database::postgres::connect::Target;
+use crate::database::postgres::feed::feed;
+use crate::error::{Error, Result};
+use crate::model::{DatabaseUrl, OwnerPath, ShardName, TableName, Tenancy};
+
+/// Opens the database at this instant.
+pub async fn open(
+    name: &ShardName,
+    url: &DatabaseUrl,
+    tenancy: &Tenancy,
+    connections_max: usize,
+) -> Result<Box<dyn Source>> {
+    let target = Target::new(name, url)?;
+    let snapshot = Snapshot::take(target, tenancy, connections_max).await?;
+    Ok(Box::new(LivePostgres { snapshot: Arc::new(snapshot), tenancy: tenancy.clone(), connections_max }))
+}
+
+struct LivePostgres {
+    snapshot: Arc<Snapshot>,
+    tenancy: Tenancy,
+    connections_max: usize,
+}
+
+impl LivePostgres {
+    /// The way to the owner of a table's rows; `None` for a shared table.
+    fn owner_path(&self, table: &TableName) -> Result<Option<OwnerPath>> {
+        let tables = &self.snapshot.description.tables;
+        let path = self.tenancy.owner_path(table, tables).map_err(|error| {
+            Error::undecided(format!("unable to decide who owns the rows of '{table}'"))
+                .because(error)
+                .hint("correct the table's rule in reinstate.toml; `reinstate init --check` lists what is wrong")
+        })?;
+        if let Some(path) = &path {
+            crate::database::postgres::owner::require_unique_hops(table, path, tables)?;
+        }
+        Ok(path)
+    }
+}
+
+#[async_trait]
+impl Source for LivePostgres {
+    fn describe(&self) -> &Description {
+        &self.snapshot.description
+    }
+
+    async fn scan(&self, table: &TableName, scan: &Scan) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let path = self.owner_path(table)?;
+        let plan = scan::Plan::new(&self.snapshot, table, path.as_ref(), scan, self.connections_max)?;
+        Ok(feed(plan.workers(&self.snapshot)))
+    }
+}
