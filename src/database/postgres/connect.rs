@@ -10,8 +10,8 @@ use backon::{ExponentialBuilder, Retryable};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
-use super::error::sqlstate;
-use crate::error::{Error, Result};
+use super::error::{in_words, sqlstate};
+use crate::error::{Error, Kind, Result};
 use crate::limits::{CONNECT_ATTEMPTS_MAX, CONNECT_TIMEOUT, LOCK_TIMEOUT, RETRY_DELAY};
 use crate::model::{DatabaseUrl, ShardName};
 
@@ -57,11 +57,14 @@ impl Target {
         let unable = || Error::usage(format!("unable to use the URL of shard '{name}', {url}"));
         // The text was a URL when it became a DatabaseUrl.
         let parsed = url::Url::parse(url.expose()).map_err(|error| unable().because(error))?;
-        if let Some((key, _)) = parsed.query_pairs().find(|(key, _)| {
-            !URL_PARAMETERS.contains(&key.as_ref()) && !key.starts_with("options[")
-        }) {
-            return Err(Error::usage(format!("unable to use parameter '{key}' in the URL of shard '{name}'"))
-                .hint(format!("known parameters: {}", URL_PARAMETERS.join(", "))));
+        if let Some((key, _)) = parsed
+            .query_pairs()
+            .find(|(key, _)| !URL_PARAMETERS.contains(&key.as_ref()) && !key.starts_with("options["))
+        {
+            return Err(Error::usage(format!(
+                "unable to use parameter '{key}' in the URL of shard '{name}'"
+            ))
+            .hint(format!("known parameters: {}", URL_PARAMETERS.join(", "))));
         }
         let options = PgConnectOptions::from_str(url.expose()).map_err(|error| unable().because(error))?;
         let options = options.application_name(APPLICATION_NAME).disable_statement_logging();
@@ -80,8 +83,9 @@ impl Target {
                 .await
                 .unwrap_or_else(|_| Err(sqlx::Error::Io(ErrorKind::TimedOut.into())))
         };
-        let pauses =
-            ExponentialBuilder::default().with_min_delay(RETRY_DELAY).with_max_times(CONNECT_ATTEMPTS_MAX - 1);
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(RETRY_DELAY)
+            .with_max_times(CONNECT_ATTEMPTS_MAX - 1);
         let mut connection =
             attempt.retry(pauses).when(may_pass).await.map_err(|error| self.unable(error))?;
         if connection.server_version_num().is_some_and(|version| version < SERVER_VERSION_MIN) {
@@ -99,18 +103,20 @@ impl Target {
 
     fn unable(&self, error: sqlx::Error) -> Error {
         let unable = format!("unable to connect to shard '{}' at {}", self.name, self.url);
-        match sqlstate(&error) {
-            Some("28P01" | "28000") => Error::usage(unable)
-                .because(error)
-                .hint("check the user and the password of the URL, and the server's pg_hba.conf"),
-            Some("3D000") => Error::usage(unable).because(error).hint("check the database's name in the URL"),
-            Some("42501") => Error::refused(unable)
-                .because(error)
-                .hint("GRANT CONNECT ON DATABASE … TO the role, or connect as another role"),
-            _ => Error::interrupted(unable)
-                .because(error)
-                .hint("check that the server runs and can be reached, then run the same command again"),
-        }
+        let (kind, hint) = match sqlstate(&error) {
+            Some("28P01" | "28000") => {
+                (Kind::Usage, "check the user and the password of the URL, and the server's pg_hba.conf")
+            }
+            Some("3D000") => (Kind::Usage, "check the database's name in the URL"),
+            Some("42501") => {
+                (Kind::Refused, "GRANT CONNECT ON DATABASE … TO the role, or connect as another role")
+            }
+            _ => (
+                Kind::Interrupted,
+                "check that the server runs and can be reached, then run the same command again",
+            ),
+        };
+        Error::new(kind, unable).because(in_words(error)).hint(hint)
     }
 }
 

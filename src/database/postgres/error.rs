@@ -25,9 +25,9 @@ pub fn failure(unable: impl Into<String>, error: sqlx::Error) -> Error {
             .because(Transient(said))
             .hint("a neighbour held the lock or won the race; nothing was written, try again"),
         "42501" => Error::refused(unable).because(ServerError(said)).hint(grant_for(&message)),
-        "25006" => Error::refused(unable)
-            .because(ServerError(said))
-            .hint("the server is a standby or the role is read-only; use the primary and a role that may write"),
+        "25006" => Error::refused(unable).because(ServerError(said)).hint(
+            "the server is a standby or the role is read-only; use the primary and a role that may write",
+        ),
         "23505" | "23P01" => Error::failed(unable)
             .because(ServerError(said))
             .hint("a live row has the same key; `reinstate plan` lists what is already live"),
@@ -41,6 +41,14 @@ pub fn failure(unable: impl Into<String>, error: sqlx::Error) -> Error {
 /// The server's part of an error, if it came from there.
 fn server_error(error: &sqlx::Error) -> Option<&PgDatabaseError> {
     error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
+}
+
+/// An error in the words of the server, without the driver's.
+pub fn in_words(error: sqlx::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    match server_error(&error) {
+        Some(server) => Box::new(ServerError(said(server))),
+        None => Box::new(error),
+    }
 }
 
 /// The SQLSTATE of an error, if the server sent it.
@@ -59,10 +67,7 @@ fn is_connection_lost(code: &str) -> bool {
     code.starts_with("08") || code.starts_with("57P") || matches!(code, "57014" | "25P03" | "53300")
 }
 
-fn interrupted(
-    unable: String,
-    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> Error {
+fn interrupted(unable: String, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::new(Kind::Interrupted, unable)
         .because(cause)
         .hint("run the same command again; what is finished is not repeated")

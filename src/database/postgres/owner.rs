@@ -71,7 +71,7 @@ pub fn belongs_to(relations: &Relations, path: &OwnerPath, tenant: &str) -> Resu
         let parent = relations.from_item(&step.parent)?;
         sql = format!("EXISTS (SELECT FROM {parent} {above} WHERE {} AND {sql})", link(step, &below, &above));
     }
-    Ok(format!("{sql} AND ({tenant})::{type_name}::text OPERATOR(pg_catalog.=) ({tenant})"))
+    Ok(format!("{sql} AND ({tenant})::{type_name}::pg_catalog.text OPERATOR(pg_catalog.=) ({tenant})"))
 }
 
 /// Each hop must lead to one row at most, or rows would appear once for each owner.
@@ -124,9 +124,10 @@ pub fn type_name(text: &str) -> Result<String> {
     };
     match plain {
         Some(plain) if is_word(&plain) || TYPES_OF_WORDS.contains(&plain.as_str()) => Ok(text.to_owned()),
-        _ => {
-            Err(Error::refused(format!("unable to use type '{}' as the type of a tenant id", text.escape_debug())))
-        }
+        _ => Err(Error::refused(format!(
+            "unable to use type '{}' as the type of a tenant id",
+            text.escape_debug()
+        ))),
     }
 }
 
@@ -140,9 +141,14 @@ mod tests {
 
     #[test]
     fn only_type_names_pass_as_type_names() {
-        for good in
-            ["bigint", "character varying(36)", "numeric(10,2)", "timestamp(3) without time zone", "uuid", "bpchar"]
-        {
+        for good in [
+            "bigint",
+            "character varying(36)",
+            "numeric(10,2)",
+            "timestamp(3) without time zone",
+            "uuid",
+            "bpchar",
+        ] {
             assert_eq!(type_name(good).expect("good"), good);
         }
         assert_eq!(type_name("public.tenant_id").expect("good"), "\"public\".\"tenant_id\"");

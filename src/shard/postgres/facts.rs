@@ -73,13 +73,15 @@ async fn table_obstacles(
         let table = TableName::new(schema, name);
         let lacking = [(usage, "usage"), (select, "select"), (insert, "insert")];
         for (_, privilege) in lacking.into_iter().filter(|(granted, _)| !granted) {
-            let on = if privilege == "usage" { format!("schema '{}'", table.schema) } else { "it".to_owned() };
+            let on =
+                if privilege == "usage" { format!("schema '{}'", table.schema) } else { "it".to_owned() };
             let obstacle = format!("role '{role}' has no {privilege} privilege on {on}");
             add(obstacles, &table, obstacle);
         }
         if row_security {
-            let obstacle =
-                format!("row security hides rows from role '{role}'; use a role with BYPASSRLS or the table's owner");
+            let obstacle = format!(
+                "row security hides rows from role '{role}'; use a role with BYPASSRLS or the table's owner"
+            );
             add(obstacles, &table, obstacle);
         }
     }
@@ -93,7 +95,8 @@ async fn sequence_obstacles(
     obstacles: &mut Obstacles,
 ) -> Result<(), sqlx::Error> {
     let rows: Vec<(String, String)> = sqlx::query_as(SEQUENCES).fetch_all(connection).await?;
-    let barred: Vec<TableName> = rows.into_iter().map(|(schema, name)| TableName::new(schema, name)).collect();
+    let barred: Vec<TableName> =
+        rows.into_iter().map(|(schema, name)| TableName::new(schema, name)).collect();
     for table in &catalog.tables {
         for sequence in table.sequences.iter().filter(|sequence| barred.contains(&sequence.name)) {
             let obstacle =

@@ -31,7 +31,8 @@ CREATE TABLE IF NOT EXISTS reinstate.journal (
 /// Processes that create the journal at the same moment do it one after the other: IF NOT EXISTS alone may fail then.
 const CREATION_LOCK: &str = "select pg_advisory_xact_lock(hashtextextended('reinstate.journal', 0))";
 
-const COLUMNS: &str = "plan, tenant, snapshot, run, rows, bytes, fingerprint, started_at, recorded_at, transaction_id";
+const COLUMNS: &str =
+    "plan, tenant, snapshot, run, rows, bytes, fingerprint, started_at, recorded_at, transaction_id";
 
 /// Creates the journal if it is missing, and checks that the role may use it.
 pub async fn prepare(connection: &mut PgConnection) -> Result<()> {

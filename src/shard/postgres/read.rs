@@ -16,8 +16,8 @@ use crate::bridge::compute;
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::{failure, is_invalid_value};
 use crate::database::postgres::feed::{BatchSender, feed};
-use crate::database::postgres::owner;
-use crate::database::postgres::pool::{Lease, Pool};
+use crate::database::postgres::owner::{self, TENANT_FROM_SETTING, TENANT_SETTING};
+use crate::database::postgres::pool::Pool;
 use crate::error::{Error, Result};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX};
 use crate::model::wire::{Decoder, Tuples, push_tuple};
@@ -41,8 +41,9 @@ pub async fn live_rows(
     if counted.as_ref().is_err_and(is_invalid_value) {
         counted = count(connection, &from, &owner, &as_text, &ids).await;
     }
-    let counted = counted
-        .map_err(|error| failure(format!("unable to count the live rows of '{}'", table.table.name), error))?;
+    let counted = counted.map_err(|error| {
+        failure(format!("unable to count the live rows of '{}'", table.table.name), error)
+    })?;
     // A cast may cut an id off and so find another tenant; that one was not asked for.
     let asked: BTreeSet<&str> = ids.into_iter().collect();
     let counted = counted.into_iter().filter(|(tenant, _)| asked.contains(tenant.as_str()));
@@ -72,13 +73,21 @@ pub fn rows(
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let columns = owner::stored_columns(&table.table);
     let from = owner::from_clause(relations, &table.table.name, None)?;
-    let predicate = owner::belongs_to(relations, &table.path, "$1::text")?;
-    let sql = format!("SELECT {columns} FROM {from} WHERE {predicate}");
+    let predicate = owner::belongs_to(relations, &table.path, TENANT_FROM_SETTING)?;
+    let select = format!("SELECT {columns} FROM {from} WHERE {predicate}");
     let (table, tenant) = (Arc::new(table.table.clone()), tenant.clone());
     Ok(feed(vec![Box::new(move |sender| {
         Box::pin(async move {
             let mut connection = pool.lease().await?;
-            if select(&mut connection, sql, table, tenant, &sender).await? {
+            let unable = |error| failure(format!("unable to read table '{}'", table.name), error);
+            let read = match open_cursor(&mut connection, &select, &tenant).await {
+                Ok(()) => fetch(&mut connection, &table, &tenant, &sender).await?,
+                // The planner has tried the id already: there is no such value, and so no row.
+                Err(error) if is_invalid_value(&error) => true,
+                Err(error) => return Err(unable(error)),
+            };
+            if read {
+                sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await.map_err(unable)?;
                 connection.release();
             }
             Ok(())
@@ -86,18 +95,31 @@ pub fn rows(
     })]))
 }
 
-/// Sends the rows of a query; `false` if the connection still holds some that nobody wants.
-async fn select(
-    connection: &mut Lease,
-    sql: String,
-    table: Arc<Table>,
-    tenant: TenantId,
+/// A binary cursor gives the values of every type in binary form, without the driver having to know the type.
+async fn open_cursor(
+    connection: &mut PgConnection,
+    select: &str,
+    tenant: &TenantId,
+) -> Result<(), sqlx::Error> {
+    // All rows will be fetched: the plan for the first few would be the wrong one.
+    let begin = "BEGIN TRANSACTION READ ONLY; SET LOCAL cursor_tuple_fraction = 1";
+    sqlx::raw_sql(begin).execute(&mut *connection).await?;
+    let set = sqlx::query("select set_config($1, $2, true)").bind(TENANT_SETTING).bind(tenant.as_str());
+    set.execute(&mut *connection).await?;
+    // Safe: quoted identifiers and a checked type name; the id came as a parameter.
+    let declare = sqlx::AssertSqlSafe(format!("DECLARE live BINARY NO SCROLL CURSOR FOR {select}"));
+    sqlx::raw_sql(declare).execute(connection).await.map(drop)
+}
+
+/// Sends the rows of the cursor; `false` if the connection still holds some that nobody wants.
+async fn fetch(
+    connection: &mut PgConnection,
+    table: &Arc<Table>,
+    tenant: &TenantId,
     sender: &BatchSender,
 ) -> Result<bool> {
+    let mut rows = sqlx::raw_sql("FETCH FORWARD ALL FROM live").fetch(connection);
     let unable = |error| failure(format!("unable to read table '{}'", table.name), error);
-    // Safe: quoted identifiers and a checked type name; the id is bound.
-    let sql = sqlx::AssertSqlSafe(sql);
-    let mut rows = sqlx::query(sql).bind(tenant.as_str()).fetch(&mut **connection);
     let mut tuples = Tuples::default();
     loop {
         let row = match rows.try_next().await {
@@ -108,14 +130,14 @@ async fn select(
         };
         push_row(&mut tuples, &row).map_err(unable)?;
         let full = tuples.len() >= BATCH_ROWS_MAX || tuples.bytes.len() >= BATCH_BYTES_MAX;
-        if full && !send(&table, &tenant, std::mem::take(&mut tuples), sender).await? {
+        if full && !send(table, tenant, std::mem::take(&mut tuples), sender).await? {
             return Ok(false);
         }
     }
-    Ok(tuples.is_empty() || send(&table, &tenant, tuples, sender).await?)
+    Ok(tuples.is_empty() || send(table, tenant, tuples, sender).await?)
 }
 
-/// Appends a row of the extended protocol, whose values are in the same binary form as COPY's.
+/// Appends a row of a binary cursor, whose values are in the same form as COPY's.
 fn push_row(tuples: &mut Tuples, row: &PgRow) -> Result<(), sqlx::Error> {
     let mut fields = Vec::with_capacity(row.len());
     for index in 0..row.len() {
@@ -137,8 +159,8 @@ async fn send(table: &Arc<Table>, tenant: &TenantId, tuples: Tuples, sender: &Ba
         }
         Ok::<_, crate::model::wire::WireError>(decoder.finish())
     };
-    let batch = compute(decode).await?.map_err(|error| {
-        Error::failed(format!("unable to read table '{}'", table.name)).because(error)
-    })?;
+    let batch = compute(decode)
+        .await?
+        .map_err(|error| Error::failed(format!("unable to read table '{}'", table.name)).because(error))?;
     Ok(sender.send(Ok(batch)).await.is_ok())
 }

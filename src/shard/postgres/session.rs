@@ -36,11 +36,13 @@ const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED;
                      SET CONSTRAINTS ALL DEFERRED";
 
 /// Rows written by this transaction, and by earlier ones of the connection that are not flushed yet; hence the base line.
-const COUNTERS: &str = "select relid::int8, n_tup_ins, n_tup_upd, n_tup_del from pg_catalog.pg_stat_xact_all_tables
+const COUNTERS: &str =
+    "select relid::int8, n_tup_ins, n_tup_upd, n_tup_del from pg_catalog.pg_stat_xact_all_tables
                         where n_tup_ins + n_tup_upd + n_tup_del > 0";
 
 /// The same by name: leaves under their root, TOAST and the system's own tables left out, the journal too.
-const COUNTERS_NAMED: &str = "select s.relid::int8, s.n_tup_ins, s.n_tup_upd, s.n_tup_del, n.nspname::text, c.relname::text
+const COUNTERS_NAMED: &str =
+    "select s.relid::int8, s.n_tup_ins, s.n_tup_upd, s.n_tup_del, n.nspname::text, c.relname::text
      from pg_catalog.pg_stat_xact_all_tables s
      join pg_catalog.pg_class c on c.oid = coalesce(pg_partition_root(s.relid), s.relid)
      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -49,7 +51,8 @@ const COUNTERS_NAMED: &str = "select s.relid::int8, s.n_tup_ins, s.n_tup_upd, s.
        and (n.nspname, c.relname) <> ('reinstate', 'journal')";
 
 /// Who holds the advisory lock of a tenant.
-const HOLDER: &str = "select a.pid, a.application_name, coalesce(host(a.client_addr), 'local socket'), a.usename::text
+const HOLDER: &str =
+    "select a.pid, a.application_name, coalesce(host(a.client_addr), 'local socket'), a.usename::text
      from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a using (pid)
      where l.locktype = 'advisory' and l.granted and l.objsubid = 1
        and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
@@ -133,7 +136,10 @@ type Counters = HashMap<i64, [i64; 3]>;
 
 async fn counters(connection: &mut PgConnection) -> Result<Counters, sqlx::Error> {
     let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(COUNTERS).fetch_all(connection).await?;
-    Ok(rows.into_iter().map(|(oid, inserted, updated, deleted)| (oid, [inserted, updated, deleted])).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(oid, inserted, updated, deleted)| (oid, [inserted, updated, deleted]))
+        .collect())
 }
 
 struct PostgresSession {
@@ -191,8 +197,10 @@ impl Session for PostgresSession {
             let name = TableName::new(schema, table);
             let delta = |now: i64, before: i64| {
                 u64::try_from(now - before).map_err(|_| {
-                    Error::failed(format!("unable to count what was written to '{name}': its counters went back"))
-                        .hint("a trigger truncated the table, or its statistics were reset")
+                    Error::failed(format!(
+                        "unable to count what was written to '{name}': its counters went back"
+                    ))
+                    .hint("a trigger truncated the table, or its statistics were reset")
                 })
             };
             let delta = TableWrites {
@@ -257,7 +265,10 @@ impl PostgresSession {
     /// Begins a step that leaves the session unsound unless it comes to its end, by an error or by cancellation.
     fn begin_step(&mut self) -> Result<()> {
         if !std::mem::take(&mut self.sound) {
-            return Err(Error::bug(format!("the transaction of tenant '{}' has failed already", self.tenant)));
+            return Err(Error::bug(format!(
+                "the transaction of tenant '{}' has failed already",
+                self.tenant
+            )));
         }
         Ok(())
     }
@@ -290,7 +301,8 @@ impl PostgresSession {
         let name = &table.table.name;
         let unable = |error| failure(format!("unable to read back table '{name}'"), error);
         if self.tenant != *tenant {
-            let set = sqlx::query("select set_config($1, $2, true)").bind(TENANT_SETTING).bind(tenant.as_str());
+            let set =
+                sqlx::query("select set_config($1, $2, true)").bind(TENANT_SETTING).bind(tenant.as_str());
             set.execute(&mut *self.connection).await.map_err(unable)?;
             self.tenant = tenant.clone();
         }

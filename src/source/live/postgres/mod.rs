@@ -46,9 +46,9 @@ impl LivePostgres {
     fn owner_path(&self, table: &TableName) -> Result<Option<OwnerPath>> {
         let tables = &self.snapshot.description.tables;
         let path = self.tenancy.owner_path(table, tables).map_err(|error| {
-            Error::undecided(format!("unable to decide who owns the rows of '{table}'"))
-                .because(error)
-                .hint("correct the table's rule in reinstate.toml; `reinstate init --check` lists what is wrong")
+            Error::undecided(format!("unable to decide who owns the rows of '{table}'")).because(error).hint(
+                "correct the table's rule in reinstate.toml; `reinstate init --check` lists what is wrong",
+            )
         })?;
         if let Some(path) = &path {
             crate::database::postgres::owner::require_unique_hops(table, path, tables)?;

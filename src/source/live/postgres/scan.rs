@@ -57,7 +57,8 @@ impl Plan {
         readers_max: usize,
     ) -> Result<Self> {
         let table = snapshot.description.tables.iter().find(|table| table.name == *name);
-        let table = table.ok_or_else(|| Error::bug(format!("unable to scan '{name}': there is no such table")))?;
+        let table =
+            table.ok_or_else(|| Error::bug(format!("unable to scan '{name}': there is no such table")))?;
         let (table, whole) = project(table, scan.columns.as_deref())?;
         let owner = path.map_or("NULL".to_owned(), owner::owner);
         let mut columns = format!("{owner}::pg_catalog.text");
@@ -73,14 +74,19 @@ impl Plan {
         let query = format!("SELECT {columns} FROM {from} WHERE {filter}");
         let ranges = ranges(snapshot, name, path.is_some_and(|path| !path.steps.is_empty()), readers_max)?;
         let workers_max = readers_max.clamp(1, ranges.len());
-        Ok(Self { shape: Arc::new(Shape { table: Arc::new(table), whole, query, tenants }), ranges, workers_max })
+        Ok(Self {
+            shape: Arc::new(Shape { table: Arc::new(table), whole, query, tenants }),
+            ranges,
+            workers_max,
+        })
     }
 
     /// The readers of this scan.
     pub fn workers(self, snapshot: &Arc<Snapshot>) -> Vec<Worker> {
         let ranges = Arc::new(Mutex::new(self.ranges));
         let worker = |_| -> Worker {
-            let (shape, ranges, snapshot) = (Arc::clone(&self.shape), Arc::clone(&ranges), Arc::clone(snapshot));
+            let (shape, ranges, snapshot) =
+                (Arc::clone(&self.shape), Arc::clone(&ranges), Arc::clone(snapshot));
             Box::new(move |sender| {
                 Box::pin(async move {
                     // A reader for each range: other scans get their turn in between.
@@ -108,7 +114,10 @@ fn project(table: &Table, columns: Option<&[String]>) -> Result<(Table, bool)> {
     let mut projected = table.clone();
     let Some(columns) = columns else { return Ok((projected, true)) };
     if let Some(unknown) = columns.iter().find(|name| !table.stored_columns().any(|c| c.name == **name)) {
-        return Err(Error::bug(format!("unable to scan '{}': it has no stored column '{unknown}'", table.name)));
+        return Err(Error::bug(format!(
+            "unable to scan '{}': it has no stored column '{unknown}'",
+            table.name
+        )));
     }
     projected.columns.retain(|column| !column.generated && columns.contains(&column.name));
     Ok((projected, false))
@@ -117,7 +126,8 @@ fn project(table: &Table, columns: Option<&[String]>) -> Result<(Table, bool)> {
 /// Conditions that cut the table into pieces, each row in exactly one.
 fn ranges(snapshot: &Snapshot, name: &TableName, joins: bool, readers: usize) -> Result<VecDeque<String>> {
     let relation = snapshot.relations.get(name)?;
-    let blocks = if relation.partitioned { 0 } else { snapshot.blocks.get(&relation.oid).copied().unwrap_or(0) };
+    let blocks =
+        if relation.partitioned { 0 } else { snapshot.blocks.get(&relation.oid).copied().unwrap_or(0) };
     // Each range of a table that is joined to its owners may build the owners' hash table anew: no more ranges than readers.
     let smallest = if joins { blocks.div_ceil(readers.max(1) as u64) } else { 0 };
     let step = SCAN_CHUNK_BLOCKS.max(smallest);
@@ -149,9 +159,8 @@ async fn copy_range(reader: &mut Lease, shape: &Shape, range: &str, sender: &Bat
     let copy = format!("COPY ({} AND {range}) TO STDOUT (FORMAT binary)", shape.query);
     let mut stream = reader.copy_out_raw(&copy).await.map_err(unable)?;
     let (mut framing, mut tuples) = (TupleReader::default(), Tuples::default());
-    let broken = |error| {
-        Error::interrupted(format!("unable to read table '{}'", shape.table.name)).because(error)
-    };
+    let broken =
+        |error| Error::interrupted(format!("unable to read table '{}'", shape.table.name)).because(error);
     while let Some(chunk) = stream.next().await {
         framing.read(&chunk.map_err(unable)?, &mut tuples).map_err(broken)?;
         let full = tuples.len() >= BATCH_ROWS_MAX || tuples.bytes.len() >= BATCH_BYTES_MAX;

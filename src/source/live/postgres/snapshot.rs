@@ -86,7 +86,10 @@ fn wanted(catalog: &Catalog, tenancy: &Tenancy) -> Result<Vec<TableName>> {
             "unable to read column '{}.{}': its type '{}' has no binary form",
             found.table, found.column, found.type_name
         ))
-        .hint(format!("exclude the table in reinstate.toml: \"{}\" = {{ rule = \"excluded\", reason = \"…\" }}", found.table)));
+        .hint(format!(
+            "exclude the table in reinstate.toml: \"{}\" = {{ rule = \"excluded\", reason = \"…\" }}",
+            found.table
+        )));
     }
     Ok(catalog.tables.iter().map(|table| table.name.clone()).filter(is_wanted).collect())
 }
