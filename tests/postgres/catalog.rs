@@ -1,0 +1,144 @@
+use reinstate::model::{Table, TypeKind};
+use reinstate::shard::{Facts, find_table};
+
+use super::support::{name, open_shard};
+use crate::cluster::{Cluster, psql};
+
+const SCHEMA: &str = r#"
+create schema app;
+create type app.mood as enum ('sad', 'happy, "very"');
+create domain app.id as bigint check (value > 0);
+create domain app.deep_id as app.id;
+create type app.pair as (a int, b app.mood);
+create table app.sites (id app.deep_id primary key, host varchar(40) not null unique, lower_host text
+    generated always as (lower(host)) stored);
+create table app.projects (
+    site app.deep_id not null references app.sites,
+    no int not null,
+    dropped text,
+    name text,
+    mood app.mood,
+    parent int,
+    primary key (site, no),
+    foreign key (site, parent) references app.projects (site, no) deferrable
+);
+alter table app.projects drop column dropped;
+create unique index by_name on app.projects (name) where name is not null;
+create unique index by_lower on app.projects (lower(name));
+create table app.events (site bigint references app.sites, at date, no bigint generated always as identity, body jsonb,
+    primary key (at, no)) partition by range (at);
+create table app.events_old partition of app.events for values from (minvalue) to ('2026-01-01') partition by hash (no);
+create table app.events_old_0 partition of app.events_old for values with (modulus 1, remainder 0);
+create table app.events_new partition of app.events default;
+create table app.notes (no serial, other bigint default nextval('app.shared_numbers'));
+"#;
+
+const TRIGGERS: &str = r#"
+create function app.nothing() returns trigger language plpgsql as 'begin return null; end';
+create trigger counts after insert or delete on app.projects for each row execute function app.nothing();
+create trigger cleans after delete on app.projects for each row execute function app.nothing();
+create trigger sleeps after insert on app.projects for each row execute function app.nothing();
+alter table app.projects disable trigger sleeps;
+create trigger of_root after insert on app.events for each row execute function app.nothing();
+create trigger of_leaf after insert on app.events_new for each row execute function app.nothing();
+create view app.sites_view as select * from app.sites;
+create schema reinstate;
+create table reinstate.journal (plan text);
+create temporary table scratch (id int);
+create table "Odd ""name"".x" ("Select" int primary key, "a.b" "char");
+"#;
+
+fn kinds(table: &Table) -> Vec<(&str, &str, TypeKind)> {
+    table.columns.iter().map(|c| (c.name.as_str(), c.type_name.as_str(), c.kind)).collect()
+}
+
+async fn facts_of(schema: &str) -> Facts {
+    let database = Cluster::start().new_database();
+    psql(&database, schema);
+    open_shard(&database).await.facts().await.expect("facts")
+}
+
+#[tokio::test]
+async fn the_catalog_of_an_odd_schema_is_read() {
+    let schema = format!(
+        "create schema app; create sequence app.shared_numbers increment -2;{}{TRIGGERS}",
+        SCHEMA.replace("create schema app;", "")
+    );
+    let facts = facts_of(&schema).await;
+    let tables: Vec<String> = facts.tables.iter().map(|table| table.name.to_string()).collect();
+    assert_eq!(
+        tables,
+        ["app.events", "app.notes", "app.projects", "app.sites", "public.\"Odd \"\"name\"\".x\""]
+    );
+    let table = |text: &str| find_table(&facts, &name(text)).expect("table");
+
+    let sites = table("app.sites");
+    assert_eq!(
+        kinds(sites),
+        [
+            ("id", "app.deep_id", TypeKind::Int64),
+            ("host", "character varying(40)", TypeKind::Text),
+            ("lower_host", "text", TypeKind::Text)
+        ]
+    );
+    assert_eq!(
+        sites.columns.iter().map(|c| (c.not_null, c.generated)).collect::<Vec<_>>(),
+        [(true, false), (true, false), (false, true)]
+    );
+    assert_eq!(sites.unique_keys[0].columns, ["host"]);
+
+    let projects = table("app.projects");
+    assert_eq!(projects.primary_key, ["site", "no"]);
+    assert_eq!(kinds(projects)[3], ("mood", "app.mood", TypeKind::Text));
+    let keys: Vec<(&str, &[String])> =
+        projects.unique_keys.iter().map(|key| (key.name.as_str(), key.columns.as_slice())).collect();
+    assert_eq!(keys, [("by_lower", &[][..]), ("by_name", &[][..])]);
+    let itself = &projects.foreign_keys[1];
+    assert_eq!(
+        (&itself.columns, &itself.parent_columns),
+        (&vec!["site".into(), "parent".into()], &vec!["site".into(), "no".into()])
+    );
+    assert!(itself.deferrable && itself.parent == projects.name);
+    assert!(!projects.foreign_keys[0].deferrable);
+    let triggers: Vec<(&str, bool)> =
+        projects.triggers.iter().map(|t| (t.name.as_str(), t.on_insert)).collect();
+    assert_eq!(triggers, [("cleans", false), ("counts", true)]);
+
+    let events = table("app.events");
+    assert_eq!(events.foreign_keys.len(), 1, "the copies of the leaves are left out");
+    let triggers: Vec<&str> = events.triggers.iter().map(|t| t.name.as_str()).collect();
+    assert_eq!(triggers, ["of_leaf", "of_root"]);
+    assert_eq!(events.sequences[0].name, name("app.events_no_seq"));
+
+    let notes = table("app.notes");
+    let sequences: Vec<(String, &str, i64)> =
+        notes.sequences.iter().map(|s| (s.name.to_string(), s.column.as_str(), s.increment)).collect();
+    assert_eq!(sequences, [("app.notes_no_seq".into(), "no", 1), ("app.shared_numbers".into(), "other", -2)]);
+    assert_eq!(
+        kinds(table("public.\"Odd \"\"name\"\".x\"")),
+        [("Select", "integer", TypeKind::Int32), ("a.b", "\"char\"", TypeKind::Opaque)]
+    );
+    assert_eq!(
+        facts.warnings,
+        [
+            "triggers fire on insert into 'app.events': of_leaf, of_root",
+            "triggers fire on insert into 'app.projects': counts"
+        ]
+    );
+    assert!(facts.obstacles.is_empty(), "{:?}", facts.obstacles);
+}
+
+#[tokio::test]
+async fn a_type_without_a_binary_form_is_an_obstacle_however_deep_it_is() {
+    let facts = facts_of(
+        "create type deep as (a int, b aclitem[]); create domain over as deep;
+         create table good (a int); create table bad (id int, x over[])",
+    )
+    .await;
+    let obstacles: Vec<(String, Vec<String>)> =
+        facts.obstacles.into_iter().map(|(table, obstacles)| (table.to_string(), obstacles)).collect();
+    assert_eq!(
+        obstacles,
+        [("public.bad".to_owned(), vec!["column 'x': type 'public.over[]' has no binary form".to_owned()])]
+    );
+}
