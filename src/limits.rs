@@ -76,6 +76,18 @@ pub const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// a neighbour draws at the same moment, and no neighbour draws so many in the moment that a jump takes.
 pub const SEQUENCE_STEPS_MAX: i64 = 10_000;
 
+/// Rows that SQLite's thread may be ahead of their reader; more costs memory when rows are wide.
+pub const SQLITE_ROWS_BUFFERED_MAX: usize = 128;
+/// Rows of one INSERT on SQLite: the cost of a statement is spread over them.
+pub const SQLITE_INSERT_ROWS_MAX: usize = 256;
+/// Parameters of one statement on SQLite (SQLITE_MAX_VARIABLE_NUMBER of its default build).
+pub const SQLITE_PARAMETERS_MAX: usize = 32_766;
+/// Times that a tenant asks for SQLite's one write lock, each for [`LOCK_TIMEOUT`], before it counts as held:
+/// neighbours hold it for moments only.
+pub const SQLITE_CLAIM_ATTEMPTS_MAX: usize = 3;
+/// How long a reader may wait for one of its own command's connections: as long as another stream takes.
+pub const READER_WAIT: Duration = Duration::from_secs(86_400);
+
 /// Differing rows that a verification names, for each table of a tenant.
 pub const DIFFERENCES_NAMED_MAX: usize = 10;
 

@@ -1,10 +1,86 @@
-//! stub
-use super::Shard;
-use crate::error::{Error, Result};
-use crate::model::{DatabaseUrl, ShardName};
+//! SQLite as a shard: a file that many tenants share.
+//!
+//! ```text
+//! facts    the catalog                          read     SELECTs on connections of the pool, query_only
+//! journal  the table reinstate_journal          session  one transaction on the one connection that writes
+//! ```
+//!
+//! A SQLite file has one writer at a time. Within a command the sessions queue for the one writing connection, for
+//! as long as it takes; against other processes [`Shard::begin`] competes for the file's write lock and says
+//! [`Claim::Held`] when it does not get it. While a session is open the neighbours' writers wait: sessions are to be
+//! short, and what a session writes is to be at hand before it begins.
+
+mod facts;
+mod journal;
+mod read;
+mod session;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Connects.
-pub async fn open(_name: &ShardName, _url: &DatabaseUrl, _connections_max: usize) -> Result<Arc<dyn Shard>> {
-    Err(Error::bug("stub"))
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
+use tokio::sync::Mutex;
+
+use super::{Claim, Facts, JournalEntry, Shard};
+use crate::database::sqlite::Database;
+use crate::error::Result;
+use crate::limits::READER_WAIT;
+use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, TenantId};
+
+/// The writing connection between two sessions; none before the first, and after one that was dropped.
+type WriterSlot = Arc<Mutex<Option<SqliteConnection>>>;
+
+struct SqliteShard {
+    database: Database,
+    readers: SqlitePool,
+    writer: WriterSlot,
+}
+
+/// Opens the file and reads its first page.
+pub async fn open(name: &ShardName, url: &DatabaseUrl, connections_max: usize) -> Result<Arc<dyn Shard>> {
+    let database = Database::find(name, url)?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(u32::try_from(connections_max.max(1)).unwrap_or(u32::MAX))
+        .acquire_timeout(READER_WAIT)
+        .test_before_acquire(false)
+        .connect_lazy_with(database.reader_options());
+    sqlx::query("SELECT count(*) FROM sqlite_schema")
+        .execute(&readers)
+        .await
+        .map_err(|error| database.unable("open", error))?;
+    Ok(Arc::new(SqliteShard { database, readers, writer: WriterSlot::default() }))
+}
+
+#[async_trait]
+impl Shard for SqliteShard {
+    async fn facts(&self) -> Result<Facts> {
+        facts::read(self).await
+    }
+
+    async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>> {
+        read::live_rows(self, table, tenants).await
+    }
+
+    async fn read(
+        &self,
+        table: &OwnedTable,
+        tenant: &TenantId,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        read::stream(self, table, tenant)
+    }
+
+    async fn prepare_journal(&self) -> Result<()> {
+        journal::prepare(self).await
+    }
+
+    async fn journal(&self, plan: &PlanHash) -> Result<Vec<JournalEntry>> {
+        journal::entries(self, plan).await
+    }
+
+    async fn begin(&self, plan: &PlanHash, tenant: &TenantId) -> Result<Claim> {
+        session::begin(self, plan, tenant).await
+    }
 }

@@ -1,0 +1,55 @@
+//! What the file is: its tables, what keeps it from being written, and what is worth knowing before a plan.
+
+use std::collections::BTreeMap;
+
+use super::SqliteShard;
+use crate::database::sqlite::catalog;
+use crate::error::Result;
+use crate::model::Table;
+use crate::shard::Facts;
+
+/// Reads the catalog. Column kinds are those of the declared types (see [`crate::database::sqlite::kinds`]).
+pub async fn read(shard: &SqliteShard) -> Result<Facts> {
+    let database = &shard.database;
+    let unable = |error| database.unable("read the catalog of", error);
+    let mut connection = shard.readers.acquire().await.map_err(unable)?;
+    let tables = catalog::tables(&mut connection).await.map_err(unable)?;
+    let virtual_tables = catalog::virtual_tables(&mut connection).await.map_err(unable)?;
+    let (server_version, journal_mode): (String, String) =
+        sqlx::query_as("SELECT sqlite_version(), journal_mode FROM pragma_journal_mode")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(unable)?;
+    let mut obstacles = BTreeMap::new();
+    if database.is_read_only() {
+        obstacles.extend(
+            tables.iter().map(|table| (table.name.clone(), vec!["the file is read-only".to_owned()])),
+        );
+    }
+    let mut warnings = trigger_warnings(&tables);
+    warnings.extend(virtual_tables.iter().map(|name| {
+        format!("virtual table 'main.{name}' cannot be restored; rebuild it from the tables it was made of")
+    }));
+    if journal_mode != "wal" {
+        warnings.push(format!(
+            "journal mode is '{journal_mode}': readers wait while a tenant is committed; `PRAGMA journal_mode = WAL` avoids it"
+        ));
+    }
+    Ok(Facts {
+        identity: database.identity()?,
+        server_version,
+        role: String::new(),
+        tables,
+        obstacles,
+        warnings,
+    })
+}
+
+/// SQLite cannot write without firing triggers: what they do is part of the restore.
+fn trigger_warnings(tables: &[Table]) -> Vec<String> {
+    let firing = tables.iter().flat_map(|table| {
+        let on_insert = table.triggers.iter().filter(|trigger| trigger.on_insert);
+        on_insert.map(|trigger| format!("trigger '{}' fires on insert into '{}'", trigger.name, table.name))
+    });
+    firing.collect()
+}

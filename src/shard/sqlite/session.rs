@@ -1,0 +1,263 @@
+//! One tenant's transaction: BEGIN IMMEDIATE, inserts, read-back, the journal's row, COMMIT.
+//!
+//! What it wrote is counted twice. SQLite's update hook names the table of every row that is inserted, updated or
+//! deleted, by triggers and cascades too; but it does not see WITHOUT ROWID tables. `total_changes()` counts those
+//! too, but names nothing. What only the count saw is our own as far as we inserted into such tables, and
+//! unattributed beyond. Neither sees rows that are deleted to make room (`OR REPLACE`), so every insert says
+//! `OR ABORT`, which also overrides what triggers and constraints say.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteOperation, UpdateHookResult};
+use sqlx::{AssertSqlSafe, query};
+use tokio::sync::OwnedMutexGuard;
+
+use super::{SqliteShard, journal};
+use crate::database::sqlite::catalog::{JOURNAL_TABLE, SCHEMA, tables_without_rowid};
+use crate::database::sqlite::error::{explain, is_busy};
+use crate::database::sqlite::values::Parameters;
+use crate::database::sqlite::{Database, owner, rows};
+use crate::error::{Error, Result};
+use crate::limits::{RETRY_DELAY, SQLITE_CLAIM_ATTEMPTS_MAX, SQLITE_INSERT_ROWS_MAX, SQLITE_PARAMETERS_MAX};
+use crate::model::{
+    Fingerprint, OwnedTable, PlanHash, Sequence, Table, TableName, TenantId, quote_identifier,
+};
+use crate::shard::{Chunk, ChunkStream, Claim, JournalEntry, Session, TableWrites, WriteSet};
+
+/// What the update hook saw, by table; SQLite's thread writes, the session reads between statements.
+#[derive(Default)]
+struct Seen {
+    tables: BTreeMap<String, TableWrites>,
+    /// Changes outside the schema `main`, or of a kind that SQLite does not have yet.
+    elsewhere: u64,
+}
+
+struct SqliteSession {
+    database: Database,
+    connection: SqliteConnection,
+    /// Where the connection goes after a clean end. A dropped session closes it instead, which rolls back.
+    slot: OwnedMutexGuard<Option<SqliteConnection>>,
+    seen: Arc<Mutex<Seen>>,
+    /// `total_changes()` when the transaction began.
+    changes_before: i64,
+    /// Tables that the hook is blind for, with the rows this session inserted there.
+    unseen: BTreeMap<String, u64>,
+    /// Every insert so far came to its end. A statement that fails undoes itself but not those before it: only a sound session
+    /// may commit.
+    sound: bool,
+}
+
+/// Claims a tenant: waits for this command's own writer, then for the file's write lock.
+pub async fn begin(shard: &SqliteShard, plan: &PlanHash, tenant: &TenantId) -> Result<Claim> {
+    let mut slot = shard.writer.clone().lock_owned().await;
+    let mut connection = match slot.take() {
+        Some(connection) => connection,
+        None => shard.database.connect_writer().await?,
+    };
+    let unable = |error| shard.database.unable("begin a transaction in", error);
+    if !lock(&mut connection).await.map_err(unable)? {
+        *slot = Some(connection);
+        return Ok(Claim::Held { by: "another writer of the file".to_owned() });
+    }
+    if let Some(entry) = journal::find(&mut connection, plan, tenant).await.map_err(unable)? {
+        query("ROLLBACK").execute(&mut connection).await.map_err(unable)?;
+        *slot = Some(connection);
+        return Ok(Claim::Done(entry));
+    }
+    // All foreign keys wait for the commit: cycles and self references come in any order. Ends with the transaction.
+    query("PRAGMA defer_foreign_keys = ON").execute(&mut connection).await.map_err(unable)?;
+    let blind = tables_without_rowid(&mut connection).await.map_err(unable)?;
+    let seen = watch(&mut connection).await.map_err(unable)?;
+    let changes_before = total_changes(&mut connection).await.map_err(unable)?;
+    Ok(Claim::Session(Box::new(SqliteSession {
+        database: shard.database.clone(),
+        connection,
+        slot,
+        seen,
+        changes_before,
+        unseen: blind.into_iter().map(|table| (table, 0)).collect(),
+        sound: true,
+    })))
+}
+
+/// Takes the write lock; `false` if others kept it all the time. Neighbours hold it for moments, so it is worth
+/// asking again, each time for as long as the busy time-out.
+async fn lock(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let mut pause: Duration = RETRY_DELAY;
+    for attempt in 1..=SQLITE_CLAIM_ATTEMPTS_MAX {
+        match query("BEGIN IMMEDIATE").execute(&mut *connection).await {
+            Ok(_) => return Ok(true),
+            Err(error) if !is_busy(&error) => return Err(error),
+            Err(_) if attempt == SQLITE_CLAIM_ATTEMPTS_MAX => break,
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        pause *= 2;
+    }
+    Ok(false)
+}
+
+/// Sets the update hook, in place of the one of the session before.
+async fn watch(connection: &mut SqliteConnection) -> Result<Arc<Mutex<Seen>>, sqlx::Error> {
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let shared = seen.clone();
+    connection.lock_handle().await?.set_update_hook(move |change: UpdateHookResult<'_>| {
+        let mut seen = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if change.database != SCHEMA {
+            seen.elsewhere += 1;
+            return;
+        }
+        if !seen.tables.contains_key(change.table) {
+            seen.tables.insert(change.table.to_owned(), TableWrites::default());
+        }
+        let Some(writes) = seen.tables.get_mut(change.table) else { return };
+        match change.operation {
+            SqliteOperation::Insert => writes.inserted += 1,
+            SqliteOperation::Update => writes.updated += 1,
+            SqliteOperation::Delete => writes.deleted += 1,
+            SqliteOperation::Unknown(_) => seen.elsewhere += 1,
+        }
+    });
+    Ok(seen)
+}
+
+async fn total_changes(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT total_changes()").fetch_one(connection).await
+}
+
+#[async_trait]
+impl Session for SqliteSession {
+    async fn write(&mut self, table: &OwnedTable, mut chunks: ChunkStream) -> Result<u64> {
+        let table = &table.table;
+        self.begin_step()?;
+        let rows_max =
+            (SQLITE_PARAMETERS_MAX / table.stored_columns().count().max(1)).min(SQLITE_INSERT_ROWS_MAX);
+        let mut written = 0;
+        while let Some(chunk) = chunks.next().await {
+            written += self.insert(table, &chunk?, rows_max).await?;
+        }
+        if let Some(unseen) = self.unseen.get_mut(&table.name.table) {
+            *unseen += written;
+        }
+        self.sound = true;
+        Ok(written)
+    }
+
+    /// Nothing to move: SQLite has no sequences, and AUTOINCREMENT follows the ids that are inserted.
+    async fn advance_sequence(&mut self, _sequence: &Sequence, _restored_max: i64) -> Result<()> {
+        Ok(())
+    }
+
+    async fn read_back(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint> {
+        rows::fingerprint(&mut self.connection, &table.table, owner::select_stored(table, tenant)?).await
+    }
+
+    async fn write_set(&mut self) -> Result<WriteSet> {
+        let unable = |error| self.database.unable("count the changes in", error);
+        let total = total_changes(&mut self.connection).await.map_err(unable)? - self.changes_before;
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tables: BTreeMap<TableName, TableWrites> = BTreeMap::new();
+        let mut named = 0;
+        for (table, writes) in &seen.tables {
+            named += writes.inserted + writes.updated + writes.deleted;
+            tables.insert(TableName::new(SCHEMA, table), *writes);
+        }
+        for (table, &inserted) in self.unseen.iter().filter(|(_, inserted)| **inserted > 0) {
+            named += inserted;
+            tables.entry(TableName::new(SCHEMA, table)).or_default().inserted += inserted;
+        }
+        tables.remove(&TableName::new(SCHEMA, JOURNAL_TABLE));
+        // A negative difference would mean that the hook saw what the count did not: as unexplained as the other way.
+        let unattributed = (total - named as i64).unsigned_abs() + seen.elsewhere;
+        Ok(WriteSet { tables, unattributed })
+    }
+
+    async fn record(&mut self, entry: &JournalEntry) -> Result<()> {
+        self.begin_step()?;
+        journal::insert(&mut self.connection, entry).await?;
+        self.sound = true;
+        Ok(())
+    }
+
+    async fn transaction_id(&mut self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<()> {
+        self.begin_step()?;
+        if let Err(error) = query("COMMIT").execute(&mut self.connection).await {
+            let failed = self.database.unable("commit to", error);
+            // A refused COMMIT leaves the transaction open.
+            self.roll_back().await?;
+            return Err(failed);
+        }
+        self.put_back();
+        Ok(())
+    }
+
+    async fn abort(self: Box<Self>) -> Result<()> {
+        self.roll_back().await
+    }
+}
+
+impl SqliteSession {
+    /// Begins a step that leaves the session unsound unless it comes to its end, by an error or by cancellation.
+    fn begin_step(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.sound) {
+            return Err(Error::bug(format!(
+                "the transaction in shard '{}' has failed already",
+                self.database.name()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Inserts the rows of one chunk by statements of at most `rows_max` rows.
+    async fn insert(&mut self, table: &Table, chunk: &Chunk, rows_max: usize) -> Result<u64> {
+        let unable = |error| explain(format!("unable to write rows of table '{}'", table.name), error);
+        let rows = chunk.batch.num_rows();
+        let mut written = 0;
+        for first in (0..rows).step_by(rows_max) {
+            let count = rows_max.min(rows - first);
+            let mut arguments = SqliteArguments::default();
+            {
+                let parameters = Parameters::new(table, &chunk.batch)?;
+                for row in first..first + count {
+                    parameters.bind(row, &mut arguments)?;
+                }
+            }
+            // Safe: names are quoted, values are bound. Only the statement of full size is worth keeping.
+            let insert = sqlx::query_with(AssertSqlSafe(insert_sql(table, count)), arguments);
+            let insert = insert.persistent(count == rows_max);
+            written += insert.execute(&mut self.connection).await.map_err(unable)?.rows_affected();
+        }
+        Ok(written)
+    }
+
+    async fn roll_back(mut self) -> Result<()> {
+        let rolled_back = query("ROLLBACK").execute(&mut self.connection).await;
+        match rolled_back {
+            Ok(_) => {
+                self.put_back();
+                Ok(())
+            }
+            // SQLite has rolled back by itself (disk full, out of memory): closing the connection is all that is left.
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn put_back(self) {
+        let Self { connection, mut slot, .. } = self;
+        *slot = Some(connection);
+    }
+}
+
+fn insert_sql(table: &Table, rows: usize) -> String {
+    let columns: Vec<String> = table.stored_columns().map(|column| quote_identifier(&column.name)).collect();
+    let row = format!("({})", vec!["?"; columns.len()].join(", "));
+    let values = vec![row; rows].join(", ");
+    format!("INSERT OR ABORT INTO {} ({}) VALUES {values}", table.name.quoted(), columns.join(", "))
+}
