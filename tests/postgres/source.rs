@@ -307,7 +307,8 @@ async fn rows_that_row_security_hides_are_an_error_and_not_missing() {
     assert_eq!(error.kind(), Kind::Refused);
     assert_eq!(
         error.chain(),
-        "unable to read table 'public.t': query would be affected by row-level security policy for table \"t\""
+        "unable to read table 'public.t': query would be affected by \
+         row-level security policy for table \"t\""
     );
 }
 
@@ -321,7 +322,8 @@ async fn a_snapshot_that_lost_its_locks_is_not_read_on() {
     psql(
         &database,
         "select pg_terminate_backend(pid) from pg_stat_activity
-         where application_name = 'reinstate' and datname = current_database() order by backend_start limit 1",
+         where application_name = 'reinstate' and datname = current_database()
+         order by backend_start limit 1",
     );
     let stream = source.scan(&name("public.comments"), &Scan::default()).await.expect("scan");
     let error = stream.try_collect::<Vec<_>>().await.expect_err("no locks");
