@@ -265,7 +265,8 @@ async fn read_fingerprint(
     owned: &reinstate::model::OwnedTable,
     tenant: &TenantId,
 ) -> Fingerprint {
-    let batches: Vec<_> = shard.read(owned, tenant).await.expect("read").try_collect().await.expect("batches");
+    let batches: Vec<_> =
+        shard.read(owned, tenant).await.expect("read").try_collect().await.expect("batches");
     for batch in &batches {
         assert_eq!(batch.schema(), owned.table.arrow_schema_hashed());
     }
@@ -351,15 +352,20 @@ async fn facts_tell_tables_keys_and_triggers(bench: impl Bench) {
     assert!(table("sites").unique_keys.iter().any(|key| key.columns == ["host"]));
     let key = &table("comments").foreign_keys[0];
     assert_eq!(key.columns, ["project", "number"]);
-    assert_eq!((key.parent.table.as_str(), key.parent_columns.as_slice()), ("issues", &["project".to_owned(), "number".to_owned()][..]));
+    assert_eq!(
+        (key.parent.table.as_str(), key.parent_columns.as_slice()),
+        ("issues", &["project".to_owned(), "number".to_owned()][..])
+    );
     assert!(table("projects").foreign_keys.iter().any(|key| key.parent.table == "projects"));
     assert!(table("sites").column("host").expect("column").not_null);
-    let source = live::open(&reinstate::model::ShardName::new("shop"), &fixture.bench.url(), &fixture.tenancy(), 1);
+    let source =
+        live::open(&reinstate::model::ShardName::new("shop"), &fixture.bench.url(), &fixture.tenancy(), 1);
     assert!(source.await.expect("source").describe().identity.is_same(&facts.identity));
 }
 
 async fn ids_that_look_like_sql_are_data(bench: impl Bench) {
-    let ids = ["'; DROP TABLE sites; --", "x' OR '1'='1", "007", "7", "%", "\\", "\"q\"", "{1,2}", "$1", "grün"];
+    let ids =
+        ["'; DROP TABLE sites; --", "x' OR '1'='1", "007", "7", "%", "\\", "\"q\"", "{1,2}", "$1", "grün"];
     let fixture = Fixture::named(bench, &ids).await;
     let before = fixture.bench.dump().await;
     let snapshot = fixture.snapshot().await;
@@ -371,7 +377,10 @@ async fn ids_that_look_like_sql_are_data(bench: impl Bench) {
         snapshot.restore(shard.as_ref(), &plan(), &fixture.tenants[index]).await.expect("restored");
         let owned = snapshot.table("issues");
         let tenant = &fixture.tenants[index];
-        assert_eq!(read_fingerprint(shard.as_ref(), owned, tenant).await, snapshot.fingerprint(owned, tenant));
+        assert_eq!(
+            read_fingerprint(shard.as_ref(), owned, tenant).await,
+            snapshot.fingerprint(owned, tenant)
+        );
     }
     assert_eq!(fixture.bench.dump().await, before);
     assert_eq!(shard.journal(&plan()).await.expect("journal").len(), ids.len());
@@ -437,17 +446,24 @@ async fn rows_that_cannot_be_had_fail_the_session(bench: impl Bench) {
     let sites = snapshot.table("sites");
     let first = snapshot.chunks(sites, fixture.victim(), 1).into_iter().map(Ok);
     let broken = first.chain([Err(Error::refused("unable to read 'part-00000.parquet'"))]);
-    let error = session.write(sites, stream::iter(broken.collect::<Vec<_>>()).boxed()).await.expect_err("broken");
+    let error =
+        session.write(sites, stream::iter(broken.collect::<Vec<_>>()).boxed()).await.expect_err("broken");
     assert_eq!(error.chain(), "unable to read 'part-00000.parquet'");
     session.abort().await.expect("aborted");
     assert_eq!(fixture.bench.dump().await, lost);
-    snapshot.restore(shard.as_ref(), &plan(), fixture.victim()).await.expect("the shard is as good as before");
+    snapshot
+        .restore(shard.as_ref(), &plan(), fixture.victim())
+        .await
+        .expect("the shard is as good as before");
     assert_eq!(fixture.bench.dump().await, before);
 }
 
 async fn new_rows_get_ids_past_the_restored_ones(bench: impl Bench) {
     let fixture = Fixture::numbered(bench).await;
-    fixture.bench.execute("INSERT INTO comments (id, project, number, body) VALUES (5000, 200, 1, 'last')").await;
+    fixture
+        .bench
+        .execute("INSERT INTO comments (id, project, number, body) VALUES (5000, 200, 1, 'last')")
+        .await;
     let (snapshot, _, _) = lose_victim(&fixture).await;
     let shard = fixture.open().await;
     let facts = shard.facts().await.expect("facts");
@@ -461,5 +477,9 @@ async fn new_rows_get_ids_past_the_restored_ones(bench: impl Bench) {
     session.commit().await.expect("committed");
     fixture.bench.execute("INSERT INTO comments (project, number, body) VALUES (200, 1, 'new')").await;
     let dump = fixture.bench.dump().await;
-    assert!(dump["comments"].iter().any(|row| row.contains("5001") && row.contains("new")), "{:?}", dump["comments"]);
+    assert!(
+        dump["comments"].iter().any(|row| row.contains("5001") && row.contains("new")),
+        "{:?}",
+        dump["comments"]
+    );
 }

@@ -191,7 +191,7 @@ async fn verify(args: Verify, config: &Config, output: &Output) -> Result<u8> {
 async fn prune(args: Prune, config: &Config, output: &Output) -> Result<u8> {
     let store = args.store.open(config)?;
     let report = snapshot::prune(&store, Timestamp::now(), args.dry_run).await?;
-    output.result(|| report::text::pruned(&report, args.dry_run), &report)?;
+    output.result(|| report::text::pruned(&report), &report)?;
     Ok(EXIT_OK)
 }
 

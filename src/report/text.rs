@@ -195,7 +195,7 @@ pub fn snapshots(summaries: &[Summary]) -> String {
             summary.shard.to_string(),
             summary.id.to_string(),
             format!("{:.0}", summary.taken_at),
-            format!("{:.0}", summary.retain_until),
+            summary.retain_until.map(|at| format!("{at:.0}")).unwrap_or_default(),
             summary.tenants.to_string(),
             HumanCount(summary.rows).to_string(),
             HumanBytes(summary.bytes).to_string(),
@@ -262,11 +262,26 @@ pub fn verified(id: &SnapshotId, report: &VerifyReport) -> String {
 }
 
 /// What was pruned, or would be.
-pub fn pruned(report: &PruneReport, dry_run: bool) -> String {
-    let verb = if dry_run { "would be deleted" } else { "deleted" };
-    let mut lines: Vec<String> =
-        report.deleted.iter().map(|(shard, id)| format!("snapshot {id} of shard '{shard}' {verb}")).collect();
-    lines.push(format!("{} {verb}, {} kept", report.deleted.len(), report.kept.len()));
+pub fn pruned(report: &PruneReport) -> String {
+    let verb = if report.dry_run { "would be deleted" } else { "deleted" };
+    let mut lines = Vec::new();
+    for gone in &report.pruned {
+        let what = if gone.complete { "" } else { "incomplete " };
+        lines.push(format!(
+            "{what}snapshot {} of shard '{}' {verb}: {} files, {}",
+            gone.id,
+            gone.shard,
+            gone.files,
+            HumanBytes(gone.bytes)
+        ));
+    }
+    lines.extend(
+        report
+            .kept
+            .iter()
+            .map(|kept| format!("snapshot {} of shard '{}' kept: {}", kept.id, kept.shard, kept.reason)),
+    );
+    lines.push(format!("{} {verb}, {} kept", report.pruned.len(), report.kept.len()));
     lines.join("\n")
 }
 

@@ -188,9 +188,15 @@ async fn a_table_without_a_rule_stops_the_plan() {
 async fn a_role_without_the_privileges_is_refused_at_plan_time() {
     let (world, before) = broken_world(Kind::Postgres).await;
     let url = world.url("product");
-    psql(url, "DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader");
+    psql(
+        url,
+        "DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+    );
     psql(url, "GRANT SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public TO reader");
-    world.write("reinstate.toml", &world.read("reinstate.toml").replace(url, &url.replace("postgres@", "reader@")));
+    world.write(
+        "reinstate.toml",
+        &world.read("reinstate.toml").replace(url, &url.replace("postgres@", "reader@")),
+    );
     let error = "error: unable to restore into shard 'product': table 'public.comments', 'public.history', \
                  'public.issue_labels', 'public.issues', 'public.projects', 'public.settings': role 'reader' has no \
                  insert privilege on it\n\
@@ -201,7 +207,11 @@ async fn a_role_without_the_privileges_is_refused_at_plan_time() {
 #[tokio::test]
 async fn a_configuration_with_an_unknown_key_is_refused_with_its_line() {
     let (world, before) = broken_world(Kind::Sqlite).await;
-    let config = world.read("reinstate.toml").replacen("[shards.catalogue]\n", "[shards.catalogue]\ncolour = \"red\"\n", 1);
+    let config = world.read("reinstate.toml").replacen(
+        "[shards.catalogue]\n",
+        "[shards.catalogue]\ncolour = \"red\"\n",
+        1,
+    );
     world.write("reinstate.toml", &config);
     let line = config.lines().position(|line| line.starts_with("colour")).expect("line") + 1;
     let error = format!(
@@ -239,7 +249,11 @@ async fn a_flipped_bit_in_the_rows_is_found_by_plan_and_verify() {
     damage(&file, |bytes| bytes[60] ^= 0b0001_0000);
     let run = plan_list(&world, "9001\n9002\n", &[]).exits(3);
     assert!(run.error().starts_with("error: unable to "), "{}", run.error());
-    assert!(run.error().contains("`reinstate snapshot verify` says which files are rotten"), "{}", run.error());
+    assert!(
+        run.error().contains("`reinstate snapshot verify` says which files are rotten"),
+        "{}",
+        run.error()
+    );
     assert_eq!(world.dump().await, before);
     let run = world.run(&["snapshot", "verify"]).exits(1);
     assert!(run.stdout.contains("main.comments/part-00000.parquet"), "{}", run.stdout);
@@ -261,8 +275,9 @@ async fn a_truncated_and_a_missing_file_are_named() {
     assert_eq!(run.error().lines().next(), Some(expected.as_str()));
     std::fs::remove_file(&file).expect("remove");
     let run = plan_list(&world, "9001\n", &[]).exits(3);
-    let expected =
-        format!("error: unable to trust snapshot '{snapshot}': file 'data/main.issues/part-00000.parquet' is missing");
+    let expected = format!(
+        "error: unable to trust snapshot '{snapshot}': file 'data/main.issues/part-00000.parquet' is missing"
+    );
     assert_eq!(run.error().lines().next(), Some(expected.as_str()));
     assert_eq!(world.dump().await, before);
 }
@@ -280,8 +295,9 @@ async fn a_manifest_of_a_future_version_or_an_edited_one_is_refused() {
     };
     edit("\"format\": 1", "\"format\": 9");
     let run = plan_list(&world, "9001\n", &["--snapshot", &snapshot]).exits(3);
-    let expected =
-        format!("error: unable to read snapshot '{snapshot}': its format is version 9, this reinstate reads version 1");
+    let expected = format!(
+        "error: unable to read snapshot '{snapshot}': its format is version 9, this reinstate reads version 1"
+    );
     assert_eq!(run.error().lines().next(), Some(expected.as_str()));
     edit("\"rows_owned\": ", "\"rows_owned\": 1");
     let run = plan_list(&world, "9001\n", &["--snapshot", &snapshot]).exits(3);
@@ -364,7 +380,10 @@ async fn a_server_that_is_gone_in_the_middle_can_be_resumed() {
     holder.wait().expect("wait");
     psql(
         &Cluster::start().url("postgres"),
-        &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'", database(&url)),
+        &format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
+            database(&url)
+        ),
     );
     world.apply(3).exits(0);
     assert_eq!(world.dump().await, before);
@@ -394,12 +413,18 @@ async fn a_password_is_never_printed() {
             command.env("REINSTATE_LOG", "trace");
             let run = output(command);
             assert_ne!(run.code, 0);
-            assert!(!run.stdout.contains(secret) && !run.stderr.contains(secret), "{}{}", run.stdout, run.stderr);
+            assert!(
+                !run.stdout.contains(secret) && !run.stderr.contains(secret),
+                "{}{}",
+                run.stdout,
+                run.stderr
+            );
         }
     }
     let world = World::new(Kind::Postgres).await;
     let url = world.url("catalogue").replace("postgres@", &format!("postgres:{secret}@"));
-    let args = ["init", "--shard", &format!("shop={url}"), "--root", "public.sites", "-o", "with-password.toml"];
+    let args =
+        ["init", "--shard", &format!("shop={url}"), "--root", "public.sites", "-o", "with-password.toml"];
     world.run(&args).exits(0);
     assert!(!world.read("with-password.toml").contains(secret));
     assert!(world.read("with-password.toml").contains("url_env = \"SHOP_URL\""));

@@ -20,8 +20,12 @@ async fn survives_ten_kills(kind: Kind) {
         let status = world.run(&["status", "plan.json", "--json"]).exits(0).json();
         let journal = status["shards"].as_array().expect("shards").clone();
         for shard in journal {
-            let mut restored: Vec<String> =
-                shard["restored"].as_array().expect("entries").iter().map(|e| e["tenant"].to_string()).collect();
+            let mut restored: Vec<String> = shard["restored"]
+                .as_array()
+                .expect("entries")
+                .iter()
+                .map(|e| e["tenant"].to_string())
+                .collect();
             let count = restored.len();
             restored.sort();
             restored.dedup();

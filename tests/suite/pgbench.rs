@@ -41,7 +41,11 @@ impl Bank {
         let script = self.folder.path().join("neighbours.sql");
         std::fs::write(&script, NEIGHBOURS).expect("script");
         let script = script.display().to_string();
-        Neighbours(self.pgbench(&["-n", "-c", "2", "-T", "3600", "-R", "150", "-f", &script]).spawn().expect("pgbench"))
+        Neighbours(
+            self.pgbench(&["-n", "-c", "2", "-T", "3600", "-R", "150", "-f", &script])
+                .spawn()
+                .expect("pgbench"),
+        )
     }
 
     /// Rows and a hash of every row's text, table by table, by a query outside the engine.
@@ -102,7 +106,8 @@ fn three_branches_come_back_while_pgbench_goes_on() {
 
     let store = format!("file://{}", bank.folder.path().join("store").display());
     let shard = format!("bank={}", bank.url);
-    bank.reinstate(&["init", "--shard", &shard, "--root", "public.pgbench_branches", "--store", &store]).exits(0);
+    bank.reinstate(&["init", "--shard", &shard, "--root", "public.pgbench_branches", "--store", &store])
+        .exits(0);
     let victims = VICTIMS.map(|bid| bid.to_string()).join(", ");
     let (theirs, others) = (format!("bid IN ({victims})"), format!("bid NOT IN ({victims})"));
     let before = bank.checksum(&theirs);

@@ -11,7 +11,11 @@ async fn restores_deleted_tenants_and_touches_nothing_else(kind: Kind) {
     assert_ne!(before, broken);
 
     let diff = world.run(&["diff", "-o", "gone.txt"]).exits(0);
-    assert!(diff.stdout.contains("4 tenants deleted, 0 with fewer rows than in the snapshot"), "{}", diff.stdout);
+    assert!(
+        diff.stdout.contains("4 tenants deleted, 0 with fewer rows than in the snapshot"),
+        "{}",
+        diff.stdout
+    );
     let expected: String = victims.iter().map(|id| format!("{id}\n")).collect();
     assert_eq!(world.read("gone.txt"), expected);
 
@@ -28,8 +32,13 @@ async fn restores_deleted_tenants_and_touches_nothing_else(kind: Kind) {
     let status = world.run(&["status", "plan.json"]).exits(0);
     assert!(status.stdout.contains("4 of 4 tenants restored"), "{}", status.stdout);
     let verify = world.run(&["verify", "plan.json", "--certificates", "certificates"]).exits(0);
-    assert!(verify.stdout.contains("4 of 4 tenants equal to the snapshot in every row and column"), "{}", verify.stdout);
-    let certificate: serde_json::Value = serde_json::from_str(&world.read("certificates/9001.json")).expect("JSON");
+    assert!(
+        verify.stdout.contains("4 of 4 tenants equal to the snapshot in every row and column"),
+        "{}",
+        verify.stdout
+    );
+    let certificate: serde_json::Value =
+        serde_json::from_str(&world.read("certificates/9001.json")).expect("JSON");
     assert_eq!(certificate["equal"], true);
     assert_eq!(certificate["name"], "Site 9001");
 }

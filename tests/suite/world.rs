@@ -44,8 +44,11 @@ impl Run {
 
     /// The error lines, without progress.
     pub fn error(&self) -> String {
-        let lines: Vec<&str> =
-            self.stderr.lines().filter(|line| line.starts_with("error: ") || line.starts_with("hint: ")).collect();
+        let lines: Vec<&str> = self
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("error: ") || line.starts_with("hint: "))
+            .collect();
         lines.join("\n")
     }
 
@@ -125,25 +128,37 @@ impl World {
         product.push_str("INSERT INTO labels VALUES (1, 'bug'), (2, 'wish'), (3, 'it''s');\n");
         // Round after round, so that the tenants' rows are interleaved; later tenants are smaller.
         for round in 0..6 {
-            for (index, tenant) in tenants().into_iter().enumerate().filter(|(index, _)| index / 2 <= 5 - round) {
+            for (index, tenant) in
+                tenants().into_iter().enumerate().filter(|(index, _)| index / 2 <= 5 - round)
+            {
                 if round == 0 {
-                    catalogue.push_str(&format!("INSERT INTO sites VALUES ({tenant}, 'Site {tenant}', 's{tenant}.example.net');\n"));
+                    catalogue.push_str(&format!(
+                        "INSERT INTO sites VALUES ({tenant}, 'Site {tenant}', 's{tenant}.example.net');\n"
+                    ));
                     product.push_str(&format!("INSERT INTO settings VALUES ({tenant}, 'theme', 'dark'), ({tenant}, 'quota', NULL);\n"));
                 }
                 project += 1;
-                product.push_str(&format!("INSERT INTO projects VALUES ({project}, {tenant}, 'P{project}');\n"));
+                product
+                    .push_str(&format!("INSERT INTO projects VALUES ({project}, {tenant}, 'P{project}');\n"));
                 // Equal rows in a table without a key.
-                product.push_str(&format!("INSERT INTO history VALUES ({tenant}, 'signed in'), ({tenant}, 'signed in');\n"));
+                product.push_str(&format!(
+                    "INSERT INTO history VALUES ({tenant}, 'signed in'), ({tenant}, 'signed in');\n"
+                ));
                 for number in 0..=(index % 3) {
                     issue += 1;
                     let score = ["NULL", "0.1", "-2.5e300"][number % 3];
                     let done = if number % 2 == 0 { "true" } else { "false" };
                     product.push_str(&format!("INSERT INTO issues VALUES ({issue}, {project}, 'naïve 📦 {issue}', {score}, {done});\n"));
-                    product.push_str(&format!("INSERT INTO issue_labels VALUES ({issue}, {});\n", 1 + issue % 3));
+                    product.push_str(&format!(
+                        "INSERT INTO issue_labels VALUES ({issue}, {});\n",
+                        1 + issue % 3
+                    ));
                     for answer in 0..3 {
                         comment += 1;
                         let parent = if answer == 0 { "NULL".into() } else { (comment - 1).to_string() };
-                        product.push_str(&format!("INSERT INTO comments VALUES ({comment}, {issue}, {parent}, 'body {comment}');\n"));
+                        product.push_str(&format!(
+                            "INSERT INTO comments VALUES ({comment}, {issue}, {parent}, 'body {comment}');\n"
+                        ));
                     }
                 }
             }
@@ -152,7 +167,9 @@ impl World {
         self.sql("product", &product).await;
         if self.kind == Kind::Postgres {
             for table in ["projects", "issues", "comments", "labels"] {
-                let set = format!("SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))");
+                let set = format!(
+                    "SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))"
+                );
                 self.sql("product", &set).await;
             }
         }
@@ -206,7 +223,8 @@ impl World {
             .fetch_all(&mut connection)
             .await
             .expect("columns");
-        let quoted: Vec<String> = columns.iter().map(|row| format!("quote({})", row.get::<&str, _>(0))).collect();
+        let quoted: Vec<String> =
+            columns.iter().map(|row| format!("quote({})", row.get::<&str, _>(0))).collect();
         let sql = format!("SELECT {} FROM {table}", quoted.join(" || ',' || "));
         let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("rows");
         rows.iter().map(|row| row.get::<String, _>(0)).collect()
@@ -281,7 +299,17 @@ impl World {
     pub fn plan(&self, tenants: &[i64]) -> Run {
         self.list(tenants);
         let count = tenants.len().to_string();
-        self.run(&["plan", "--tenants", "tenants.txt", "-o", "plan.json", "--max-tenants", &count, "--reason", "test"])
+        self.run(&[
+            "plan",
+            "--tenants",
+            "tenants.txt",
+            "-o",
+            "plan.json",
+            "--max-tenants",
+            &count,
+            "--reason",
+            "test",
+        ])
     }
 
     pub fn apply(&self, tenants: usize) -> Run {
@@ -304,7 +332,8 @@ impl World {
     /// The one snapshot of a shard: its folder.
     pub fn snapshot_folder(&self, shard: &str) -> PathBuf {
         let shards = self.path("store").join(shard);
-        let mut found: Vec<PathBuf> = std::fs::read_dir(shards).expect("store").map(|entry| entry.expect("entry").path()).collect();
+        let mut found: Vec<PathBuf> =
+            std::fs::read_dir(shards).expect("store").map(|entry| entry.expect("entry").path()).collect();
         found.sort();
         found.pop().expect("a snapshot")
     }
