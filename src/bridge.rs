@@ -3,23 +3,102 @@
 //! Tokio's workers wait for sockets and files; a decode or a sort of some milliseconds on them would stall every
 //! connection that shares the worker, and with it the transactions that hold locks on a live shard. So whatever
 //! computes goes to rayon's pool, and the number of jobs on the way is bounded: the work queue never grows.
+//!
+//! [`pipe`] is the way back: a task that feeds a bounded stream, so that a stage runs ahead of the next one.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
-use tokio::sync::{Semaphore, oneshot};
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
 
 static SLOTS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(rayon::current_num_threads() * 2));
 
-/// Runs `work` on rayon and waits for it without blocking the async worker.
+/// Runs `work` on rayon and waits for it without blocking the async worker. A panic of `work` becomes an error:
+/// left alone it would end the process from within the pool.
 pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let gone = |_| Error::bug("the computing pool stopped");
-    let _slot = SLOTS.acquire().await.map_err(|_| Error::bug("the computing pool is closed"))?;
+    let slot = SLOTS.acquire().await.map_err(|_| Error::bug("the computing pool is closed"))?;
     let (sender, receiver) = oneshot::channel();
     rayon::spawn(move || {
+        let result = catch_unwind(AssertUnwindSafe(work));
+        // The slot belongs to the job, not to the waiting future: a future that nobody polls would keep it, and
+        // enough of those would stop everyone.
+        drop(slot);
         // The receiver is gone when the caller was cancelled; then nobody wants the result.
-        let _ = sender.send(work());
+        let _ = sender.send(result);
     });
-    receiver.await.map_err(gone)
+    receiver.await.map_err(gone)?.map_err(|panic| Error::bug(format!("a job panicked: {}", said(&*panic))))
+}
+
+/// What a panic said.
+pub fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// Runs `work` as a task of its own that feeds a stream of at most `capacity` waiting items. Dropping the stream
+/// stops the task. An error of the task, or its panic, is the stream's last item: a stream never just ends early.
+/// `work` returns `Ok` when a send fails, since then nobody wants the rest.
+pub fn pipe<T, W, F>(capacity: usize, work: W) -> BoxStream<'static, Result<T>>
+where
+    T: Send + 'static,
+    W: FnOnce(mpsc::Sender<T>) -> F,
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(capacity.max(1));
+    let mut task = JoinSet::new();
+    task.spawn(work(sender));
+    stream::unfold((receiver, task), |(mut receiver, mut task)| async move {
+        if let Some(item) = receiver.recv().await {
+            return Some((Ok(item), (receiver, task)));
+        }
+        let failure = match task.join_next().await? {
+            Ok(Ok(())) => return None,
+            Ok(Err(error)) => error,
+            Err(error) => Error::bug("a task that reads rows ended early").because(error),
+        };
+        Some((Err(failure), (receiver, task)))
+    })
+    .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_becomes_an_error() {
+        let error = compute(|| panic!("out of cheese")).await.map(|()| ()).expect_err("an error");
+        assert_eq!(error.to_string(), "a job panicked: out of cheese");
+    }
+
+    #[tokio::test]
+    async fn jobs_whose_callers_do_not_poll_do_not_stop_the_others() {
+        let mut forgotten = Vec::new();
+        for _ in 0..rayon::current_num_threads() * 4 {
+            let mut job = Box::pin(compute(|| ()));
+            // Polled once: the job is on its way, and nobody will ask for its result.
+            let _ = futures::poll!(&mut job);
+            forgotten.push(job);
+            compute(|| ()).await.expect("a job of someone else");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pipe_ends_with_the_error_of_its_task() {
+        let items: Vec<Result<u32>> = pipe(1, |sender| async move {
+            let _ = sender.send(1).await;
+            Err(Error::failed("unable to go on"))
+        })
+        .collect()
+        .await;
+        assert!(matches!(&items[..], [Ok(1), Err(error)] if error.to_string() == "unable to go on"));
+        let items: Vec<Result<u32>> = pipe(1, |_| async { panic!("lost") }).collect().await;
+        assert!(matches!(&items[..], [Err(error)] if error.to_string().contains("ended early")));
+    }
 }

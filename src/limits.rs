@@ -25,6 +25,21 @@ pub const DATA_PAGE_ROWS_MAX: usize = 2_048;
 /// Sorted runs merged at once: bounds the open files and the read buffers of the external sort.
 pub const MERGE_RUNS_MAX: usize = 64;
 
+/// Bytes of one name in a store's path: file systems take 255, and a staged upload adds a suffix.
+pub const PATH_SEGMENT_BYTES_MAX: usize = 200;
+/// Bytes read from a data file's end at once: holds the footer and offset index of an ordinary file.
+pub const FILE_TAIL_BYTES: u64 = 32 << 10;
+/// Data files whose metadata one source keeps: a tenant's rows are in few files of each table.
+pub const FILE_METADATA_MAX: usize = 256;
+/// Entries of a snapshot's tenant index: bounds what a hostile index makes a reader allocate.
+pub const INDEX_ENTRIES_MAX: u64 = 16 << 20;
+/// Bytes of one text in a tenant index, for the same reason.
+pub const INDEX_TEXT_BYTES_MAX: usize = 1 << 10;
+/// Store requests on the way at a time when many files are looked up.
+pub const STORE_REQUESTS_MAX: usize = 8;
+/// How long a snapshot without manifest is left alone: it may still be in the making.
+pub const SNAPSHOT_INCOMPLETE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Days that a snapshot cannot be pruned, unless `--retain-days` says otherwise (the incident's policy).
 pub const RETAIN_DAYS_DEFAULT: u32 = 30;
 

@@ -1,11 +1,13 @@
 //! Plain data: ids, schemas, tenancy, and the wire form of rows. No I/O, no policy.
 
+mod chunk;
 mod fingerprint;
 mod ids;
 mod schema;
 mod tenancy;
 pub mod wire;
 
+pub use chunk::{Chunk, ChunkStream};
 pub use fingerprint::{Fingerprint, row_hash};
 pub use ids::{
     DatabaseIdentity, DatabaseUrl, PlanHash, ShardName, SnapshotId, TableName, TenantId, quote_identifier,

@@ -25,23 +25,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::model::wire::Tuples;
+pub use crate::model::{Chunk, ChunkStream};
 use crate::model::{
     DatabaseIdentity, DatabaseUrl, Fingerprint, OwnedTable, PlanHash, Sequence, ShardName, SnapshotId, Table,
     TableName, TenantId,
 };
-
-/// Rows of one tenant and table on their way into a shard: as Arrow and in wire form, the same rows.
-#[derive(Clone, Debug)]
-pub struct Chunk {
-    /// The rows, with [`Table::arrow_schema`].
-    pub batch: RecordBatch,
-    /// The same rows, encoded.
-    pub tuples: Tuples,
-}
-
-/// A stream of chunks; bounded by [`crate::limits::QUEUE_BATCHES_MAX`].
-pub type ChunkStream = BoxStream<'static, Result<Chunk>>;
 
 /// What a shard is, as read from its catalog in a few queries.
 #[derive(Clone, Debug)]
