@@ -1,0 +1,53 @@
+//! Whose row it is. This is the one place that decides it: a source may return rows of more tenants than asked.
+
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+
+use crate::error::{Error, Result};
+use crate::model::{TENANT_COLUMN, TenantId};
+
+/// Keeps the rows whose owner is `tenant`. A row without owner is nobody's.
+pub fn of_tenant(batch: RecordBatch, tenant: &TenantId) -> Result<RecordBatch> {
+    let owners = batch.column_by_name(TENANT_COLUMN).and_then(|column| column.as_string_opt::<i32>());
+    let owners = owners.ok_or_else(|| Error::bug("a source's batch does not say who owns its rows"))?;
+    let is_owned = |row: usize| !owners.is_null(row) && owners.value(row) == tenant.as_str();
+    let mask: BooleanArray = (0..owners.len()).map(|row| Some(is_owned(row))).collect();
+    if mask.true_count() == batch.num_rows() {
+        return Ok(batch);
+    }
+    filter_record_batch(&batch, &mask).map_err(|error| Error::bug("unable to filter rows").because(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int32Array, StringArray};
+
+    use super::*;
+
+    fn batch(owners: &[Option<&str>]) -> RecordBatch {
+        let numbers: Int32Array = (0..owners.len() as i32).map(Some).collect();
+        let owners: StringArray = owners.iter().copied().collect();
+        RecordBatch::try_from_iter([(TENANT_COLUMN, Arc::new(owners) as _), ("n", Arc::new(numbers) as _)])
+            .expect("batch")
+    }
+
+    #[test]
+    fn only_the_tenants_own_rows_pass() {
+        let tenant = TenantId::new("7");
+        let kept =
+            of_tenant(batch(&[Some("7"), Some("77"), None, Some("7 "), Some("7")]), &tenant).expect("filter");
+        assert_eq!(kept.column(1).as_primitive::<arrow::datatypes::Int32Type>().values().to_vec(), [0, 4]);
+        assert_eq!(of_tenant(batch(&[Some("7")]), &tenant).expect("filter").num_rows(), 1);
+        assert_eq!(of_tenant(batch(&[None]), &tenant).expect("filter").num_rows(), 0);
+        assert_eq!(of_tenant(batch(&[]), &tenant).expect("filter").num_rows(), 0);
+    }
+
+    #[test]
+    fn a_batch_that_does_not_name_owners_is_refused() {
+        let numbers = Arc::new(Int32Array::from(vec![1]));
+        let batch = RecordBatch::try_from_iter([("n", numbers as _)]).expect("batch");
+        assert!(of_tenant(batch, &TenantId::new("7")).is_err());
+    }
+}

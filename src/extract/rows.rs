@@ -1,0 +1,44 @@
+//! One tenant's rows of one table, as a shard takes them.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use futures::StreamExt;
+
+use super::filter;
+use crate::bridge;
+use crate::error::{Error, Result};
+use crate::model::{Chunk, ChunkStream, Table, TenantId, wire};
+use crate::source::{Scan, Source};
+
+/// The rows of `tenant` in `table`, as the source has them. The stream works one chunk ahead of its reader; rows of
+/// others, which a source may return, are left out.
+pub async fn tenant_rows(source: &dyn Source, table: &Table, tenant: &TenantId) -> Result<ChunkStream> {
+    let scan = Scan { tenants: Some(vec![tenant.clone()]), columns: None };
+    let mut batches = source.scan(&table.name, &scan).await?;
+    let table = Arc::new(table.clone());
+    let tenant = tenant.clone();
+    Ok(bridge::pipe(1, move |sender| async move {
+        while let Some(batch) = batches.next().await {
+            let batch = batch?;
+            let (table, tenant) = (Arc::clone(&table), tenant.clone());
+            let chunk = bridge::compute(move || chunk(&table, &tenant, batch)).await??;
+            if !chunk.tuples.is_empty() && sender.send(chunk).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }))
+}
+
+fn chunk(table: &Table, tenant: &TenantId, batch: RecordBatch) -> Result<Chunk> {
+    let unfit = || Error::bug(format!("the source's batch does not fit table '{}'", table.name));
+    let batch = filter::of_tenant(batch, tenant)?;
+    // A live source adds the rows' hashes; a shard wants the table's columns and nothing else.
+    let schema = table.arrow_schema();
+    let columns = schema.fields().iter().map(|field| batch.column_by_name(field.name()).cloned());
+    let columns: Vec<_> = columns.collect::<Option<_>>().ok_or_else(unfit)?;
+    let batch = RecordBatch::try_new(schema, columns).map_err(|error| unfit().because(error))?;
+    let tuples = wire::encode(table, &batch).map_err(|error| unfit().because(error))?;
+    Ok(Chunk { batch, tuples })
+}
