@@ -12,4 +12,4 @@ pub mod filter;
 pub mod prune;
 mod rows;
 
-pub use rows::tenant_rows;
+pub use rows::{tenant_batches, tenant_rows};

@@ -8,8 +8,8 @@ use futures::StreamExt;
 use super::filter;
 use crate::bridge;
 use crate::error::{Error, Result};
-use crate::model::{Chunk, ChunkStream, Table, TenantId, wire};
-use crate::source::{Scan, Source};
+use crate::model::{Chunk, ChunkStream, Fingerprint, Table, TenantId, wire};
+use crate::source::{BatchStream, Scan, Source};
 
 /// The rows of `tenant` in `table`, as the source has them. The stream works one chunk ahead of its reader; rows of
 /// others, which a source may return, are left out.
@@ -31,6 +31,14 @@ pub async fn tenant_rows(source: &dyn Source, table: &Table, tenant: &TenantId) 
     }))
 }
 
+/// The same rows as Arrow batches alone, for whoever compares instead of writing.
+pub async fn tenant_batches(source: &dyn Source, table: &Table, tenant: &TenantId) -> Result<BatchStream> {
+    let scan = Scan { tenants: Some(vec![tenant.clone()]), columns: None };
+    let batches = source.scan(&table.name, &scan).await?;
+    let tenant = tenant.clone();
+    Ok(batches.map(move |batch| filter::of_tenant(batch?, &tenant)).boxed())
+}
+
 fn chunk(table: &Table, tenant: &TenantId, batch: RecordBatch) -> Result<Chunk> {
     let unfit = || Error::bug(format!("the source's batch does not fit table '{}'", table.name));
     let batch = filter::of_tenant(batch, tenant)?;
@@ -40,5 +48,6 @@ fn chunk(table: &Table, tenant: &TenantId, batch: RecordBatch) -> Result<Chunk> 
     let columns: Vec<_> = columns.collect::<Option<_>>().ok_or_else(unfit)?;
     let batch = RecordBatch::try_new(schema, columns).map_err(|error| unfit().because(error))?;
     let tuples = wire::encode(table, &batch).map_err(|error| unfit().because(error))?;
-    Ok(Chunk { batch, tuples })
+    let fingerprint = Fingerprint::of(&tuples);
+    Ok(Chunk { batch, tuples, fingerprint })
 }

@@ -3,6 +3,7 @@
 use arrow::array::RecordBatch;
 use futures::stream::BoxStream;
 
+use super::Fingerprint;
 use super::wire::Tuples;
 use crate::error::Result;
 
@@ -13,6 +14,8 @@ pub struct Chunk {
     pub batch: RecordBatch,
     /// The same rows, encoded.
     pub tuples: Tuples,
+    /// Their fingerprint.
+    pub fingerprint: Fingerprint,
 }
 
 /// A stream of chunks; bounded by [`crate::limits::QUEUE_BATCHES_MAX`].

@@ -9,12 +9,14 @@ use super::manifest::Manifest;
 use super::select::ids_of;
 use super::store::Store;
 use super::{layout, open};
+use serde::Serialize;
+
 use crate::error::{Kind, Result};
 use crate::limits::STORE_REQUESTS_MAX;
 use crate::model::{ShardName, SnapshotId};
 
 /// One snapshot of a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// The shard.
     pub shard: ShardName,
@@ -37,7 +39,8 @@ pub struct Summary {
 }
 
 /// Whether a snapshot can be used, as far as listings and the manifest tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// All files are there in full size.
     Complete,

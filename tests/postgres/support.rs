@@ -78,7 +78,8 @@ pub fn chunks(table: &Table, batches: Vec<RecordBatch>) -> ChunkStream {
     let table = table.clone();
     let chunk = move |batch: RecordBatch| {
         let tuples = encode(&table, &batch).expect("encode");
-        Ok(Chunk { batch, tuples })
+        let fingerprint = Fingerprint::of(&tuples);
+        Ok(Chunk { batch, tuples, fingerprint })
     };
     stream::iter(batches.into_iter().map(chunk).collect::<Vec<Result<Chunk>>>()).boxed()
 }

@@ -28,7 +28,6 @@ pub struct World {
 }
 
 /// What a run of the binary printed.
-#[must_use = "assert the exit code"]
 pub struct Run {
     pub code: i32,
     pub stdout: String,
@@ -296,6 +295,7 @@ impl World {
     }
 
     /// A plan for these tenants, in `plan.json`.
+    #[must_use = "assert the exit code"]
     pub fn plan(&self, tenants: &[i64]) -> Run {
         self.list(tenants);
         let count = tenants.len().to_string();
@@ -312,6 +312,7 @@ impl World {
         ])
     }
 
+    #[must_use = "assert the exit code"]
     pub fn apply(&self, tenants: usize) -> Run {
         self.run(&["apply", "plan.json", "--confirm", &tenants.to_string()])
     }
@@ -320,6 +321,7 @@ impl World {
         command(self.dir.path(), args)
     }
 
+    #[must_use = "assert the exit code"]
     pub fn run(&self, args: &[&str]) -> Run {
         output(self.command(args))
     }
@@ -346,6 +348,7 @@ pub fn command(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
+#[must_use = "assert the exit code"]
 pub fn output(mut command: Command) -> Run {
     let output = command.output().expect("the binary runs");
     Run {

@@ -167,7 +167,8 @@ impl Snapshot {
             for first in (0..ours.num_rows()).step_by(rows) {
                 let batch = ours.slice(first, rows.min(ours.num_rows() - first));
                 let tuples = encode(&owned.table, &batch).expect("encoded");
-                chunks.push(Chunk { batch, tuples });
+                let fingerprint = Fingerprint::of(&tuples);
+                chunks.push(Chunk { batch, tuples, fingerprint });
             }
         }
         chunks
