@@ -14,10 +14,11 @@ use std::time::Duration;
 use bench::{Bench, Postgres, Sqlite};
 use fixture::{Fixture, OWNED, Snapshot, entry, fingerprint, plan, session};
 use futures::{StreamExt, TryStreamExt, stream};
+use reinstate::database::is_transient;
 use reinstate::error::{Error, Kind};
-use reinstate::model::{Fingerprint, PlanHash, TenantId};
-use reinstate::shard::{Claim, TableWrites, find_table};
-use reinstate::source::{Scan, live};
+use reinstate::model::{Fingerprint, OwnedTable, PlanHash, Rule, TenantId};
+use reinstate::shard::{Claim, Session, Shard, TableWrites, find_table};
+use reinstate::source::Scan;
 
 macro_rules! conformance {
     ($($case:ident)*) => {
@@ -56,6 +57,7 @@ conformance! {
     a_failed_session_cannot_commit
     rows_that_cannot_be_had_fail_the_session
     new_rows_get_ids_past_the_restored_ones
+    values_of_every_kind_come_back
 }
 
 /// Deletes the victim and says what the database held before.
@@ -186,20 +188,7 @@ async fn a_tenant_is_claimed_once_at_a_time(bench: impl Bench) {
 async fn a_trigger_that_writes_a_neighbour_is_in_the_write_set(bench: impl Bench) {
     let fixture = Fixture::numbered(bench).await;
     let (snapshot, _, lost) = lose_victim(&fixture).await;
-    let trigger = match fixture.bench.schema() {
-        "main" => {
-            "CREATE TRIGGER bump AFTER INSERT ON comments BEGIN
-               UPDATE projects SET name = 'bumped' WHERE site = 7;
-               DELETE FROM history WHERE site = 9 AND note IS NULL; END"
-        }
-        _ => {
-            "CREATE FUNCTION bump() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-               UPDATE projects SET name = 'bumped' WHERE site = 7;
-               DELETE FROM history WHERE site = 9 AND note IS NULL; RETURN NULL; END $$;
-             CREATE TRIGGER bump AFTER INSERT ON comments FOR EACH ROW EXECUTE FUNCTION bump()"
-        }
-    };
-    fixture.bench.execute(trigger).await;
+    fixture.bench.execute(fixture.bench.meddling_trigger()).await;
     let shard = fixture.open().await;
     let mut session = session_without_journal(&fixture, shard.as_ref()).await;
     snapshot.write(session.as_mut(), fixture.victim()).await.expect("written");
@@ -212,10 +201,7 @@ async fn a_trigger_that_writes_a_neighbour_is_in_the_write_set(bench: impl Bench
     assert_eq!(fixture.bench.dump().await, lost);
 }
 
-async fn session_without_journal<B: Bench>(
-    fixture: &Fixture<B>,
-    shard: &dyn reinstate::shard::Shard,
-) -> Box<dyn reinstate::shard::Session> {
+async fn session_without_journal<B: Bench>(fixture: &Fixture<B>, shard: &dyn Shard) -> Box<dyn Session> {
     shard.prepare_journal().await.expect("journal");
     session(shard, &plan(), fixture.victim()).await
 }
@@ -260,11 +246,7 @@ async fn a_changed_row_changes_the_fingerprint(bench: impl Bench) {
     }
 }
 
-async fn read_fingerprint(
-    shard: &dyn reinstate::shard::Shard,
-    owned: &reinstate::model::OwnedTable,
-    tenant: &TenantId,
-) -> Fingerprint {
+async fn read_fingerprint(shard: &dyn Shard, owned: &OwnedTable, tenant: &TenantId) -> Fingerprint {
     let batches: Vec<_> =
         shard.read(owned, tenant).await.expect("read").try_collect().await.expect("batches");
     for batch in &batches {
@@ -305,8 +287,7 @@ async fn rows_are_read_as_the_source_read_them(bench: impl Bench) {
 async fn the_source_gives_every_row_once_with_its_owner(bench: impl Bench) {
     let fixture = Fixture::numbered(bench).await;
     let dump = fixture.bench.dump().await;
-    let (tenancy, name) = (fixture.tenancy(), reinstate::model::ShardName::new("shop"));
-    let source = live::open(&name, &fixture.bench.url(), &tenancy, 2).await.expect("source");
+    let source = fixture.source().await;
     assert_eq!(source.describe().tables.len(), 6);
     // Opened together, read one after the other, and one of them never.
     let mut streams = Vec::new();
@@ -343,6 +324,7 @@ async fn facts_tell_tables_keys_and_triggers(bench: impl Bench) {
     let fixture = Fixture::numbered(bench).await;
     let shard = fixture.open().await;
     shard.prepare_journal().await.expect("journal");
+    fixture.bench.execute(fixture.bench.meddling_trigger()).await;
     let facts = shard.facts().await.expect("facts");
     assert_eq!(facts.tables.len(), 6, "the journal is no user table");
     assert!(facts.obstacles.is_empty(), "{:?}", facts.obstacles);
@@ -350,6 +332,9 @@ async fn facts_tell_tables_keys_and_triggers(bench: impl Bench) {
     assert_eq!(table("issues").primary_key, ["project", "number"]);
     assert!(table("history").primary_key.is_empty());
     assert!(table("sites").unique_keys.iter().any(|key| key.columns == ["host"]));
+    let trigger = &table("comments").triggers[0];
+    assert_eq!((trigger.name.as_str(), trigger.on_insert), ("meddle", true));
+    assert!(facts.warnings.iter().any(|warning| warning.contains("meddle")), "{:?}", facts.warnings);
     let key = &table("comments").foreign_keys[0];
     assert_eq!(key.columns, ["project", "number"]);
     assert_eq!(
@@ -358,9 +343,7 @@ async fn facts_tell_tables_keys_and_triggers(bench: impl Bench) {
     );
     assert!(table("projects").foreign_keys.iter().any(|key| key.parent.table == "projects"));
     assert!(table("sites").column("host").expect("column").not_null);
-    let source =
-        live::open(&reinstate::model::ShardName::new("shop"), &fixture.bench.url(), &fixture.tenancy(), 1);
-    assert!(source.await.expect("source").describe().identity.is_same(&facts.identity));
+    assert!(fixture.source().await.describe().identity.is_same(&facts.identity));
 }
 
 async fn ids_that_look_like_sql_are_data(bench: impl Bench) {
@@ -399,7 +382,7 @@ async fn a_duplicate_key_fails_and_leaves_nothing(bench: impl Bench) {
     let text = error.chain();
     let unable = format!("unable to write rows of table '{}.sites': ", fixture.bench.schema());
     assert!(text.starts_with(&unable) && text.to_lowercase().contains("unique"), "{text}");
-    assert!(!reinstate::database::is_transient(&error));
+    assert!(!is_transient(&error));
     assert!(error.hints()[0].contains("a live row has the same key"), "{:?}", error.hints());
     session.abort().await.expect("aborted");
     assert_eq!(fixture.bench.dump().await, before);
@@ -482,4 +465,23 @@ async fn new_rows_get_ids_past_the_restored_ones(bench: impl Bench) {
         "{:?}",
         dump["comments"]
     );
+}
+
+async fn values_of_every_kind_come_back(bench: impl Bench) {
+    let fixture = Fixture::numbered(bench).await;
+    fixture.bench.execute(fixture.bench.kinds()).await;
+    let before = fixture.bench.dump().await;
+    let mut tenancy = fixture.tenancy();
+    tenancy.rules.insert(fixture.bench.table("kinds"), Rule::Direct { column: "site".to_owned() });
+    let snapshot = fixture.snapshot_of(&tenancy, &["kinds"]).await;
+    let kinds = snapshot.table("kinds");
+    fixture.bench.execute("DELETE FROM kinds WHERE site = 8").await;
+    let shard = fixture.open().await;
+    let mut session = session_without_journal(&fixture, shard.as_ref()).await;
+    snapshot.write(session.as_mut(), fixture.victim()).await.expect("written");
+    let expected = snapshot.fingerprint(kinds, fixture.victim());
+    assert_eq!(session.read_back(kinds, fixture.victim()).await.expect("read back"), expected);
+    session.commit().await.expect("committed");
+    assert_eq!(read_fingerprint(shard.as_ref(), kinds, fixture.victim()).await, expected);
+    assert_eq!(fixture.bench.dump().await, before);
 }

@@ -20,7 +20,7 @@ use reinstate::model::{
     Tenancy, TenantId,
 };
 use reinstate::shard::{self, Chunk, Claim, JournalEntry, Session, Shard};
-use reinstate::source::{Scan, live};
+use reinstate::source::{Scan, Source, live};
 
 use crate::bench::Bench;
 
@@ -111,13 +111,25 @@ impl<B: Bench> Fixture<B> {
         shard::open(&ShardName::new("shop"), &self.bench.url(), 3).await.expect("open")
     }
 
-    /// Reads the whole database through the live source.
+    pub async fn source(&self) -> Box<dyn Source> {
+        self.source_by(&self.tenancy()).await
+    }
+
+    async fn source_by(&self, tenancy: &Tenancy) -> Box<dyn Source> {
+        live::open(&ShardName::new("shop"), &self.bench.url(), tenancy, 2).await.expect("source")
+    }
+
+    /// Reads all owned tables through the live source.
     pub async fn snapshot(&self) -> Snapshot {
-        let (tenancy, name) = (self.tenancy(), ShardName::new("shop"));
-        let source = live::open(&name, &self.bench.url(), &tenancy, 2).await.expect("source");
+        self.snapshot_of(&self.tenancy(), &OWNED).await
+    }
+
+    /// Reads these tables through the live source.
+    pub async fn snapshot_of(&self, tenancy: &Tenancy, names: &[&str]) -> Snapshot {
+        let source = self.source_by(tenancy).await;
         let tables = source.describe().tables.clone();
         let mut snapshot = Snapshot::default();
-        for table in OWNED.map(|name| self.bench.table(name)) {
+        for table in names.iter().map(|name| self.bench.table(name)) {
             let path = tenancy.owner_path(&table, &tables).expect("rule").expect("owned");
             let found = tables.iter().find(|other| other.name == table).expect("table").clone();
             let stream = source.scan(&table, &Scan::default()).await.expect("scan");

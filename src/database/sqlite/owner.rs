@@ -111,7 +111,8 @@ fn alias(letter: char, level: usize) -> String {
 }
 
 fn owner_expression(path: &OwnerPath) -> String {
-    format!("CAST({} AS TEXT)", qualified(&alias('o', path.steps.len()), &path.column))
+    // A CAST keeps its column's collation, which may take two ids for one.
+    format!("CAST({} AS TEXT) COLLATE BINARY", qualified(&alias('o', path.steps.len()), &path.column))
 }
 
 fn owner_joins(path: &OwnerPath) -> String {
@@ -189,7 +190,7 @@ mod tests {
 
     #[test]
     fn hops_become_joins_and_nested_lists() {
-        assert_eq!(owner_expression(&path()), "CAST(o2.\"site\" AS TEXT)");
+        assert_eq!(owner_expression(&path()), "CAST(o2.\"site\" AS TEXT) COLLATE BINARY");
         assert_eq!(
             owner_joins(&path()),
             " LEFT JOIN \"main\".\"issues\" AS o1 ON o1.\"id\" = t.\"issue\" \
