@@ -29,6 +29,9 @@ pub const DATA_PAGE_ROWS_MAX: usize = 2_048;
 /// Sorted runs merged at once: bounds the open files and the read buffers of the external sort.
 pub const MERGE_RUNS_MAX: usize = 64;
 
+/// Bytes of one batch of a sorted run, at the least: smaller ones cost more in page headers than they hold.
+pub const RUN_BATCH_BYTES_MIN: usize = 8 << 10;
+
 /// Bytes of one name in a store's path: file systems take 255, and a staged upload adds a suffix.
 pub const PATH_SEGMENT_BYTES_MAX: usize = 200;
 /// Bytes read from a data file's end at once: holds the footer and offset index of an ordinary file.

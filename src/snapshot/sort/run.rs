@@ -18,12 +18,12 @@ use rayon::slice::ParallelSliceMut;
 use super::Bounds;
 use super::prepare::{LENGTH_COLUMN, Prepared};
 use crate::error::{Error, Result};
-use crate::limits::{BATCH_ROWS_MAX, MERGE_RUNS_MAX};
+use crate::limits::{BATCH_ROWS_MAX, MERGE_RUNS_MAX, RUN_BATCH_BYTES_MIN};
 use crate::snapshot::format;
 
 /// Batches of a run: small enough that one of each run of a merge fits in memory, with its keys.
 pub(super) fn group_bounds(memory_bytes: usize) -> Bounds {
-    Bounds { rows: BATCH_ROWS_MAX, bytes: memory_bytes / (4 * MERGE_RUNS_MAX) }
+    Bounds { rows: BATCH_ROWS_MAX, bytes: (memory_bytes / (4 * MERGE_RUNS_MAX)).max(RUN_BATCH_BYTES_MIN) }
 }
 
 /// Wire lengths of a prepared batch's rows.

@@ -76,16 +76,16 @@ async fn sort(
 async fn rows_come_by_tenant_and_key_with_and_without_spilling() {
     let table = table(&["id"]);
     let mut expected: Vec<(Option<String>, i32)> =
-        (0..2000).map(|id| ((id % 8 > 0).then(|| format!("{}", id % 8)), id)).collect();
+        (0..1000).map(|id| ((id % 8 > 0).then(|| format!("{}", id % 8)), id)).collect();
     expected.sort_by_key(|(tenant, id)| (tenant.is_none(), tenant.clone(), *id));
-    let (rows, merges) = sort(&table, batches(&table, 2000, 500), 64 << 20).await;
+    let (rows, merges) = sort(&table, batches(&table, 1000, 500), 64 << 20).await;
     assert_eq!((rows == expected, merges), (true, 0));
     // 32 kB hold some 250 rows: several runs, merged at once in the end.
-    let (rows, merges) = sort(&table, batches(&table, 2000, 50), 32 << 10).await;
+    let (rows, merges) = sort(&table, batches(&table, 1000, 50), 32 << 10).await;
     assert_eq!((rows == expected, merges), (true, 0));
-    // One run for each batch: hundreds of them, so that merged runs are merged again.
-    let (rows, merges) = sort(&table, batches(&table, 2000, 10), 1).await;
-    assert_eq!((rows == expected, merges > MERGE_RUNS_MAX), (true, true), "{merges}");
+    // One run for each batch, and only two fit in a merge: merged runs are merged again and again.
+    let (rows, merges) = sort(&table, batches(&table, 1000, 10), 1).await;
+    assert_eq!((rows == expected, merges), (true, MERGE_RUNS_MAX - 1));
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn merges_of_merged_runs_use_all_the_ways_that_memory_allows() {
     let table = table(&["id"]);
     // Tiny batches against a roomy merge: every 64 runs become one.
     let mut sorter = Sorter::new(Order::new(&table).expect("order"), 1 << 20);
-    for batch in batches(&table, 1300, 10) {
+    for batch in batches(&table, 1300, 10).into_iter().filter(|batch| batch.num_rows() > 0) {
         sorter.push(batch).await.expect("push");
         sorter.spill().await.expect("spill");
     }
