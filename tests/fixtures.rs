@@ -1,9 +1,12 @@
 //! What other tests stand upon: the oracle tells databases apart, and the fixture schemas are what they claim.
 
+#[path = "support/cluster.rs"]
+mod cluster;
 #[path = "support/oracle.rs"]
 mod oracle;
 
-use oracle::{Conditions, Rows, differences, rows_sqlite, table_hashes_sqlite};
+use cluster::{Cluster, psql};
+use oracle::{Conditions, Rows, differences, rows_pg, rows_sqlite, table_hashes_pg, table_hashes_sqlite};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 use tempfile::TempDir;
@@ -145,6 +148,70 @@ async fn a_condition_on_a_table_that_does_not_exist_is_a_mistake() {
     table_hashes_sqlite(&database.url, Rows::AllBut(&mistyped)).await;
 }
 
+/// The same for PostgreSQL, with an inherited and a partitioned table and a column of the row alias's usual name.
+const NASTY_PG: &str = "
+    create schema app;
+    create table app.history (tenant int, t text, f float8, n numeric, at timestamptz, j jsonb, b bytea);
+    insert into app.history values
+        (1, null, 0, 1.0, '2024-01-01 00:00Z', '{}', ''), (1, '', '-0', 1.00, '2024-01-01 00:00Z', '{}', null),
+        (1, 'a,b', 0.1, 'NaN', 'infinity', '[1]', '\\x00'), (1, 'a,b', 0.1, 'NaN', 'infinity', '[1]', '\\x00'),
+        (2, '(', 1e300, 0, null, 'null', null), (null, 'nobody', null, null, null, null, null);
+    create table app.heir () inherits (app.history);
+    insert into app.heir (tenant) values (1);
+    create table app.parts (tenant int, day date) partition by list (tenant);
+    create table app.parts_1 partition of app.parts for values in (1);
+    create table app.parts_rest partition of app.parts default;
+    insert into app.parts values (1, '2024-01-01'), (2, '2024-01-01'), (3, null);
+    create table public.\"Odd \"\"name\" (a int);
+    create schema reinstate;
+    create table reinstate.journal (plan text);";
+
+#[tokio::test]
+async fn postgres_is_asked_the_same_questions() {
+    let (url, copy) = (Cluster::start().new_database(), Cluster::start().new_database());
+    for url in [&url, &copy] {
+        psql(url, NASTY_PG);
+    }
+    let before = table_hashes_pg(&url, &[], Rows::All).await;
+    let counted: Vec<_> = before.iter().map(|(name, table)| (name.as_str(), table.rows)).collect();
+    let expected = [("app.heir", 1), ("app.history", 6), ("app.parts", 3), ("public.Odd \"name", 0)];
+    assert_eq!(counted, expected);
+    assert_eq!(table_hashes_pg(&url, &["public"], Rows::All).await.len(), 1);
+
+    psql(&copy, "update only app.history set t = t; insert into reinstate.journal values ('a plan')");
+    assert_eq!(differences(&before, &table_hashes_pg(&copy, &[], Rows::All).await), [""; 0]);
+
+    for change in [
+        "update only app.history set t = '' where t is null",
+        "update only app.history set f = '-0' where b = ''",
+        "update only app.history set n = 1.00 where b = ''",
+        "update only app.history set at = '2024-01-01 00:00:00.000001Z' where b = ''",
+        "update only app.history set b = null where b = ''",
+        "delete from only app.history where ctid = (select max(ctid) from only app.history where t = 'a,b')",
+        "update app.parts set day = '2024-01-02' where tenant = 2",
+    ] {
+        let before = table_hashes_pg(&url, &[], Rows::All).await;
+        psql(&url, change);
+        let found = differences(&before, &table_hashes_pg(&url, &[], Rows::All).await);
+        assert_eq!(found.len(), 1, "{change}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn postgres_tells_victims_and_neighbours_apart() {
+    let url = Cluster::start().new_database();
+    psql(&url, NASTY_PG);
+    let conditions = ["app.history", "app.parts"].map(|table| (table.to_owned(), "tenant = 1".to_owned()));
+    let victim = Conditions::from(conditions);
+    let victims = table_hashes_pg(&url, &[], Rows::Of(&victim)).await;
+    let neighbours = table_hashes_pg(&url, &[], Rows::AllBut(&victim)).await;
+    let rows = |hashes: &oracle::TableHashes| hashes.values().map(|table| table.rows).collect::<Vec<_>>();
+    assert_eq!(rows(&victims), [4, 1]);
+    assert_eq!(rows(&neighbours), [1, 2, 2, 0]);
+    let found = rows_pg(&url, "app.parts", "tenant > 1").await;
+    assert_eq!(found, ["(2,2024-01-01)", "(3,)"]);
+}
+
 #[tokio::test]
 async fn every_foreign_key_of_the_fixture_schemas_has_an_index() {
     for (name, sqlite, _) in SCHEMAS {
@@ -158,6 +225,24 @@ async fn every_foreign_key_of_the_fixture_schemas_has_an_index() {
         let missing: Vec<String> = missing.iter().map(|row| row.get(0)).collect();
         assert_eq!(missing, [""; 0], "in schema '{name}'");
     }
+}
+
+#[tokio::test]
+async fn postgres_takes_the_fixture_schemas() {
+    for (name, _, postgres) in SCHEMAS {
+        let url = Cluster::start().new_database();
+        psql(&url, postgres);
+        let tables = table_hashes_pg(&url, &["public"], Rows::All).await;
+        assert_eq!(tables.len(), postgres.matches("CREATE TABLE").count(), "in schema '{name}': {tables:?}");
+    }
+    let missing =
+        "select conrelid::regclass || '.' || conname from pg_constraint k where contype = 'f' and not exists
+        (select 1 from pg_index i where i.indrelid = k.conrelid and i.indkey[0] = k.conkey[1])";
+    let url = Cluster::start().new_database();
+    for (.., postgres) in SCHEMAS {
+        psql(&url, postgres);
+    }
+    assert_eq!(psql(&url, missing).trim(), "", "foreign keys without an index");
 }
 
 #[test]
