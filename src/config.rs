@@ -1,4 +1,5 @@
-//! `reinstate.toml`: the store, the shards, and the rule of every table. Parsed and checked; no connection is opened.
+//! `reinstate.toml`: the store, the shards, and the rule of every table. Parsed and checked; no connection is
+//! opened.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -26,7 +26,8 @@ pub struct ConnectedShard {
 }
 
 impl Connected {
-    /// Opens the shards of `plan` and refuses what is not the plan's: another database, another snapshot, another schema.
+    /// Opens the shards of `plan` and refuses what is not the plan's: another database, another snapshot, another
+    /// schema.
     pub async fn open(config: &Config, plan: &Plan, connections_max: usize) -> Result<Self> {
         let mut shards = BTreeMap::new();
         for planned in &plan.shards {

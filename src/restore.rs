@@ -6,8 +6,8 @@
 //!                └─ a person reads it
 //! ```
 //!
-//! Each stage takes the result of the one before, and can be had in no other way: replay wants an approved plan, and
-//! only the rails approve; a commit wants an equal verdict, and only verification gives one.
+//! Each stage takes the result of the one before, and can be had in no other way: replay wants an approved plan,
+//! and only the rails approve; a commit wants an equal verdict, and only verification gives one.
 
 use std::sync::Arc;
 
@@ -38,8 +38,8 @@ pub async fn dry_run(
     plan::make(request, &findings, Timestamp::now())
 }
 
-/// Restores what was planned and approved, each tenant verified before its commit. Can be run again at any time, from
-/// any machine: the shards' journals know what is done.
+/// Restores what was planned and approved, each tenant verified before its commit. Can be run again at any time,
+/// from any machine: the shards' journals know what is done.
 pub async fn restore(
     config: &Config,
     approved: &ApprovedPlan,

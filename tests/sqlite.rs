@@ -294,8 +294,8 @@ async fn a_reader_rolls_back_what_a_killed_writer_left() {
     let fixture = Fixture::numbered(Sqlite::new().await).await;
     fixture.bench.execute("PRAGMA journal_mode = DELETE; CREATE TABLE filler (a)").await;
     let before = fixture.bench.dump().await;
-    // A writer with a tiny cache spills into the file before it commits; what it leaves when it is killed is copied by
-    // another process, since no descriptor of the file may be closed in this one.
+    // A writer with a tiny cache spills into the file before it commits; what it leaves when it is killed is
+    // copied by another process, since no descriptor of the file may be closed in this one.
     let mut writer = fixture.bench.connect().await;
     writer
         .execute("PRAGMA cache_size = 1; BEGIN IMMEDIATE; UPDATE sites SET host = host || '!'")

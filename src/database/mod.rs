@@ -6,8 +6,8 @@ pub mod sqlite;
 
 use crate::error::Error;
 
-/// Marks, in the chain of an error, a cause that may be gone at the next attempt: a deadlock, a lock that was not free
-/// in time. The transaction was rolled back; the same work may simply be tried again.
+/// Marks, in the chain of an error, a cause that may be gone at the next attempt: a deadlock, a lock that was not
+/// free in time. The transaction was rolled back; the same work may simply be tried again.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Transient(pub String);

@@ -72,7 +72,8 @@ impl Database {
         .map_err(wrong)
     }
 
-    /// Runs one statement with `$1…` parameters; PostgreSQL's casts are taken off for SQLite. Returns the rows it touched.
+    /// Runs one statement with `$1…` parameters; PostgreSQL's casts are taken off for SQLite. Returns the rows it
+    /// touched.
     pub async fn execute(&self, sql: &str, values: &[Value]) -> Result<u64> {
         match self {
             Self::Postgres(pool) => {

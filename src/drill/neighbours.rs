@@ -1,5 +1,5 @@
-//! The neighbours: tenants that were not deleted and go on working. Every write goes to the shard and, once there is
-//! one, to the mirror, with the same values.
+//! The neighbours: tenants that were not deleted and go on working. Every write goes to the shard and, once there
+//! is one, to the mirror, with the same values.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! The drill's proof, independent of the engine: every row of every table read by plain SQL and hashed.
 //!
-//! Victims: their rows after the rescue are those of just before the accident. Neighbours: all other rows of the live
-//! shards are those of a mirror that was copied before the rescue, never saw it, and received the same writes.
+//! Victims: their rows after the rescue are those of just before the accident. Neighbours: all other rows of the
+//! live shards are those of a mirror that was copied before the rescue, never saw it, and received the same
+//! writes.
 
 use std::collections::BTreeMap;
 

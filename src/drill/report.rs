@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use super::fleet::Fleet;
@@ -12,6 +11,7 @@ use super::stage::Stage;
 use super::{Options, Times, seconds};
 use crate::model::TenantId;
 use crate::replay::{Outcome, ShardStatus};
+use crate::report::format::{bytes, count};
 use crate::verify::certificate::Certificate;
 
 /// The incident's best rate in April 2022, tenants an hour (771 sites in three days).
@@ -85,7 +85,7 @@ pub(super) struct Facts<'a> {
 }
 
 pub(super) fn assemble(facts: Facts<'_>) -> DrillReport {
-    let bytes = |status: &ShardStatus| match status {
+    let bytes_of = |status: &ShardStatus| match status {
         ShardStatus::Restored { bytes, .. } => *bytes,
         _ => 0,
     };
@@ -107,7 +107,7 @@ pub(super) fn assemble(facts: Facts<'_>) -> DrillReport {
             .tenants
             .iter()
             .flat_map(|tenant| &tenant.shards)
-            .map(|s| bytes(&s.status))
+            .map(|s| bytes_of(&s.status))
             .sum(),
         verified: facts.certificates.iter().filter(|certificate| certificate.equal).count(),
         problems: outcome
@@ -148,7 +148,6 @@ impl DrillReport {
 /// The report in words.
 pub fn text(report: &DrillReport) -> String {
     let time = |value: f64| seconds(std::time::Duration::from_secs_f64(value));
-    let count = |value: u64| HumanCount(value).to_string();
     let mut out = String::new();
     let _ = writeln!(out, "DRILL REPORT ({}, seed {})\n", report.database, report.seed);
     let _ = writeln!(
@@ -175,7 +174,7 @@ pub fn text(report: &DrillReport) -> String {
         report.restored,
         report.victims,
         count(report.rows_restored),
-        HumanBytes(report.bytes_restored)
+        bytes(report.bytes_restored)
     );
     for problem in &report.problems {
         let _ = writeln!(out, "                {problem}");
@@ -220,7 +219,6 @@ pub fn text(report: &DrillReport) -> String {
 }
 
 fn proof_text(out: &mut String, report: &DrillReport) {
-    let count = |value: u64| HumanCount(value).to_string();
     let proof = &report.proof;
     let _ = writeln!(out, "Proof, by plain SQL outside the engine:");
     let _ = match proof.victims_differ.as_slice() {

@@ -163,7 +163,8 @@ impl<'de> Deserialize<'de> for TableName {
 pub struct DatabaseUrl(url::Url);
 
 impl DatabaseUrl {
-    /// Parses `postgres://…`, `postgresql://…` or `sqlite:PATH`. The text is not repeated in the error: it may hold a password.
+    /// Parses `postgres://…`, `postgresql://…` or `sqlite:PATH`. The text is not repeated in the error: it may
+    /// hold a password.
     pub fn parse(text: &str) -> Result<Self> {
         let url = url::Url::parse(text).map_err(|error| {
             Error::usage("unable to read the database URL")

@@ -71,7 +71,8 @@ pub struct Step {
     pub parent_columns: Vec<String>,
 }
 
-/// The way from a row to its tenant: hops, then the tenant column of the last table. No hop for root and direct tables.
+/// The way from a row to its tenant: hops, then the tenant column of the last table. No hop for root and direct
+/// tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OwnerPath {

@@ -31,7 +31,8 @@ pub fn differences(taken: &Table, live: Option<&Table>) -> Vec<String> {
     found
 }
 
-/// Hash of the live shape of these tables (columns, keys, triggers, sequences); `apply` compares it with the plan's.
+/// Hash of the live shape of these tables (columns, keys, triggers, sequences); `apply` compares it with the
+/// plan's.
 pub fn schema_hash<'a>(live: &'a [Table], names: impl IntoIterator<Item = &'a TableName>) -> String {
     let mut hasher = blake3::Hasher::new();
     for name in names {

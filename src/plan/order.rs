@@ -8,8 +8,8 @@ use crate::model::{Table, TableName};
 #[derive(Debug, PartialEq, Eq)]
 pub struct Cycle(pub Vec<TableName>);
 
-/// Orders `tables` so that each comes after the tables it references. A key to the table itself needs no order: keys
-/// are checked at the end of a statement. Deferrable keys are checked at commit; they give way in a cycle.
+/// Orders `tables` so that each comes after the tables it references. A key to the table itself needs no order:
+/// keys are checked at the end of a statement. Deferrable keys are checked at commit; they give way in a cycle.
 pub fn parents_first(tables: &[&Table]) -> Result<Vec<TableName>, Cycle> {
     let names: BTreeSet<&TableName> = tables.iter().map(|table| &table.name).collect();
     // Parents of each table: (must come first, would better come first).

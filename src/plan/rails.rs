@@ -15,8 +15,8 @@ impl ApprovedPlan {
     }
 }
 
-/// Checks the list: not empty, within the cap, and every id a tenant of the snapshot. One wrong id refuses the whole
-/// list: in 2022 ids of another kind were deleted because nobody compared.
+/// Checks the list: not empty, within the cap, and every id a tenant of the snapshot. One wrong id refuses the
+/// whole list: in 2022 ids of another kind were deleted because nobody compared.
 pub fn check_list(request: &Request, findings: &Findings) -> Result<()> {
     check_cap(request)?;
     let unknown: Vec<_> = request.tenants.iter().filter(|id| !findings.names.contains_key(id)).collect();

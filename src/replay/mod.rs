@@ -1,4 +1,5 @@
-//! Replay: the only cause of writes. Takes an [`ApprovedPlan`], N tenants at a time, one transaction a tenant and shard.
+//! Replay: the only cause of writes. Takes an [`ApprovedPlan`], N tenants at a time, one transaction a tenant and
+//! shard.
 //!
 //! ```text
 //! ApprovedPlan ─► queue (largest first) ─► workers ─► tenant: shard by shard, the catalogue last ─► Outcome
@@ -6,8 +7,8 @@
 //!                    begin · write tables · read back · write set · journal · commit     (transaction.rs)
 //! ```
 //!
-//! A tenant that fails is rolled back and named; the others go on. A shard that is gone stops the tenants that need it.
-//! Stopping lets the transactions at work end and starts no new ones.
+//! A tenant that fails is rolled back and named; the others go on. A shard that is gone stops the tenants that
+//! need it. Stopping lets the transactions at work end and starts no new ones.
 
 mod outcome;
 mod retry;

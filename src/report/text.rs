@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use indicatif::{HumanBytes, HumanCount};
-
+use super::format::{bytes, count};
 use super::table::table;
 use crate::model::{SnapshotId, TenantId};
 use crate::plan::{Plan, TenantPlan, TenantShard};
@@ -46,8 +45,8 @@ pub fn plan(plan: &Plan, detail: bool) -> String {
         out,
         "\n\n{tenants} {}, {} rows, {} will be inserted; nothing else is written.",
         plural(tenants, "tenant"),
-        HumanCount(plan.rows()),
-        HumanBytes(plan.bytes())
+        count(plan.rows()),
+        bytes(plan.bytes())
     );
     out
 }
@@ -62,9 +61,9 @@ fn plan_by_table(plan: &Plan) -> String {
                     tenant.name.clone().unwrap_or_default(),
                     shard.shard.to_string(),
                     part.table.to_string(),
-                    HumanCount(part.rows).to_string(),
-                    HumanBytes(part.bytes).to_string(),
-                    HumanCount(part.live_rows).to_string(),
+                    count(part.rows),
+                    bytes(part.bytes),
+                    count(part.live_rows),
                 ]);
             }
         }
@@ -80,9 +79,9 @@ fn plan_by_shard(plan: &Plan) -> String {
             tenant.name.clone().unwrap_or_default(),
             shard.shard.to_string(),
             shard.tables.len().to_string(),
-            HumanCount(shard.rows()).to_string(),
-            HumanBytes(shard.bytes()).to_string(),
-            HumanCount(live).to_string(),
+            count(shard.rows()),
+            bytes(shard.bytes()),
+            count(live),
         ]
     };
     let rows =
@@ -108,8 +107,8 @@ pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
         "{back} of {tenants} {} back, each read back and compared with the snapshot before its commit: \
          {} rows written in {seconds:.2} s ({} rows/s)",
         plural(tenants, "tenant"),
-        HumanCount(rows),
-        HumanCount((rows as f64 / seconds.max(0.001)) as u64),
+        count(rows),
+        count((rows as f64 / seconds.max(0.001)) as u64),
     );
     if earlier > 0 {
         let _ = write!(out, "; {earlier} by an earlier run");
@@ -156,7 +155,7 @@ pub fn certificates(certificates: &[Certificate]) -> String {
         "{equal} of {} {} equal to the snapshot in every row and column ({} rows compared)",
         certificates.len(),
         plural(certificates.len(), "tenant"),
-        HumanCount(rows)
+        count(rows)
     );
     out
 }
@@ -180,7 +179,7 @@ pub fn status(plan: &Plan, done: &[(crate::model::ShardName, Vec<JournalEntry>)]
             tenant.id.to_string(),
             tenant.name.clone().unwrap_or_default(),
             if complete { "restored".into() } else { format!("{parts} of {} shards", entries.len()) },
-            HumanCount(tenant.rows()).to_string(),
+            count(tenant.rows()),
             at.map(|at| format!("{at:.0}")).unwrap_or_default(),
         ]);
     }
@@ -197,8 +196,8 @@ pub fn snapshots(summaries: &[Summary]) -> String {
             format!("{:.0}", summary.taken_at),
             summary.retain_until.map(|at| format!("{at:.0}")).unwrap_or_default(),
             summary.tenants.to_string(),
-            HumanCount(summary.rows).to_string(),
-            HumanBytes(summary.bytes).to_string(),
+            count(summary.rows),
+            bytes(summary.bytes),
             match &summary.state {
                 State::Complete => "complete".into(),
                 State::Incomplete => "incomplete".into(),
@@ -225,15 +224,15 @@ pub fn manifest(manifest: &Manifest) -> String {
     let _ = writeln!(out, "cannot be pruned before {:.0}\n", manifest.retain_until);
     let rows = manifest.tables.iter().map(|entry| {
         let rule = manifest.tenancy.rules.get(&entry.table.name).map_or("none", |rule| rule.name());
-        let bytes: u64 = entry.files.iter().map(|file| file.bytes).sum();
+        let size: u64 = entry.files.iter().map(|file| file.bytes).sum();
         vec![
             entry.table.name.to_string(),
             rule.into(),
-            HumanCount(entry.rows_owned).to_string(),
-            HumanCount(entry.rows_shared).to_string(),
-            HumanCount(entry.rows_unowned).to_string(),
+            count(entry.rows_owned),
+            count(entry.rows_shared),
+            count(entry.rows_unowned),
             entry.files.len().to_string(),
-            HumanBytes(bytes).to_string(),
+            bytes(size),
         ]
     });
     let head = ["TABLE", "RULE", "ROWS OWNED", "SHARED", "UNOWNED", "FILES", "BYTES"];
@@ -272,7 +271,7 @@ pub fn pruned(report: &PruneReport) -> String {
             gone.id,
             gone.shard,
             gone.files,
-            HumanBytes(gone.bytes)
+            bytes(gone.bytes)
         ));
     }
     lines.extend(
@@ -296,18 +295,12 @@ pub fn damage(tenants: &[DamagedTenant], detail: bool) -> String {
         if detail {
             rows.extend(tenant.tables.iter().map(|damage| {
                 let place = format!("{} {}", damage.shard, damage.table);
-                vec![
-                    tenant.id.to_string(),
-                    name.clone(),
-                    state.into(),
-                    place,
-                    HumanCount(lost(damage)).to_string(),
-                ]
+                vec![tenant.id.to_string(), name.clone(), state.into(), place, count(lost(damage))]
             }));
         } else {
             let place = format!("{} tables", tenant.tables.len());
             let total: u64 = tenant.tables.iter().map(lost).sum();
-            rows.push(vec![tenant.id.to_string(), name, state.into(), place, HumanCount(total).to_string()]);
+            rows.push(vec![tenant.id.to_string(), name, state.into(), place, count(total)]);
         }
     }
     let summary = format!(

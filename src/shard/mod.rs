@@ -136,7 +136,8 @@ pub trait Shard: Send + Sync {
 /// One tenant's transaction.
 #[async_trait]
 pub trait Session: Send {
-    /// Inserts the rows of one table; returns how many the database says it took. Called once a table, parents first.
+    /// Inserts the rows of one table; returns how many the database says it took. Called once a table, parents
+    /// first.
     async fn write(&mut self, table: &OwnedTable, chunks: ChunkStream) -> Result<u64>;
 
     /// Moves a sequence forward if it stands before `restored_max` (the last value in its direction); never back.

@@ -10,8 +10,8 @@ use crate::limits::{DATA_PAGE_ROWS_MAX, ROW_GROUP_ROWS_MAX};
 /// Level 3 is where zstd still keeps up with a server that sends rows.
 const ZSTD_LEVEL: i32 = 3;
 
-/// Properties of a file that is sorted by its first column. Only `repeating` columns get a dictionary: a tenant's few
-/// rows would otherwise cost the dictionary of the whole row group in each column.
+/// Properties of a file that is sorted by its first column. Only `repeating` columns get a dictionary: a tenant's
+/// few rows would otherwise cost the dictionary of the whole row group in each column.
 pub(crate) fn properties(repeating: &[&str]) -> WriterProperties {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default();
     let sorted = SortingColumn { column_idx: 0, descending: false, nulls_first: false };

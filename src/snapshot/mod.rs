@@ -1,5 +1,5 @@
-//! The snapshot store: immutable copies of shards, clustered by tenant, so that a restore reads the tenants' bytes and
-//! nothing else.
+//! The snapshot store: immutable copies of shards, clustered by tenant, so that a restore reads the tenants'
+//! bytes and nothing else.
 //!
 //! ```text
 //! create:  source ─► sort by tenant ─► parts (Parquet) ─► tenants.parquet ─► manifest.json, last

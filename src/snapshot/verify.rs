@@ -1,9 +1,9 @@
 //! `snapshot verify`: reads everything again and says what is rotten, by tenant.
 //!
-//! Of each file: its size, its BLAKE3, whether it decodes, whether its rows belong to whom the index says, and whether
-//! their fingerprints, taken from the rows as they decode now, are those that were taken when the snapshot was made. A
-//! file that does not decode as a whole is tried again range by range, to tell the tenants that are lost from those
-//! that are not.
+//! Of each file: its size, its BLAKE3, whether it decodes, whether its rows belong to whom the index says, and
+//! whether their fingerprints, taken from the rows as they decode now, are those that were taken when the
+//! snapshot was made. A file that does not decode as a whole is tried again range by range, to tell the tenants
+//! that are lost from those that are not.
 
 use std::collections::HashMap;
 use std::sync::Arc;

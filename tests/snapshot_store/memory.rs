@@ -140,7 +140,8 @@ impl Memory {
         self
     }
 
-    /// Makes the source say that its server sent something else than what is decoded in this row of the first batch.
+    /// Makes the source say that its server sent something else than what is decoded in this row of the first
+    /// batch.
     pub fn falsify_hash(&mut self, table: &TableName, row: usize) {
         let batch = &mut self.batches.get_mut(table).expect("table")[0];
         let last = batch.num_columns() - 1;

@@ -1,5 +1,5 @@
-//! Everything a stressed operator can get wrong, and everything that can be broken: exact words, exact exit code, and
-//! nothing written.
+//! Everything a stressed operator can get wrong, and everything that can be broken: exact words, exact exit code,
+//! and nothing written.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! The main job through the command line, on both back ends: restored tenants equal to before, neighbours to just before.
+//! The main job through the command line, on both back ends: restored tenants equal to before, neighbours to just
+//! before.
 
 use crate::world::{Kind, World, tenants};
 

@@ -1,4 +1,5 @@
-//! A small world to break and mend: two shards (a catalogue and a product), 12 tenants, a store, and the real binary.
+//! A small world to break and mend: two shards (a catalogue and a product), 12 tenants, a store, and the real
+//! binary.
 //!
 //! The oracle is the whole database as sorted text, read by plain SQL outside the engine.
 

@@ -1,4 +1,5 @@
-//! The checks, each from a text to its offences; pure, so that they run on small strings too. No rule's table is here.
+//! The checks, each from a text to its offences; pure, so that they run on small strings too. No rule's table is
+//! here.
 
 use std::collections::BTreeSet;
 

@@ -82,8 +82,8 @@ impl Database {
         Ok(DatabaseIdentity::Sqlite { path: path.to_owned() })
     }
 
-    /// Options of connections that read. The file is opened for writing all the same: after a crash the first to open it, even a
-    /// reader, has to roll the hot journal back. `query_only` keeps every statement from writing.
+    /// Options of connections that read. The file is opened for writing all the same: after a crash the first to
+    /// open it, even a reader, has to roll the hot journal back. `query_only` keeps every statement from writing.
     pub fn reader_options(&self) -> SqliteConnectOptions {
         self.options.clone().pragma("query_only", "ON")
     }

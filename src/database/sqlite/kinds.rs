@@ -3,8 +3,8 @@
 //! So a snapshot looks at the values ([`observe`]): a column whose values are all of one class travels as that
 //! class; one that mixes them travels as [`TypeKind::Opaque`], each value with its class in front (see
 //! [`super::values`]); one without any value goes by its declared type. A kind is therefore a property of the
-//! *rows that were there*: two readings of the same table may give different kinds, and that is no drift of its schema.
-//! What is compared at plan time is the declared type.
+//! *rows that were there*: two readings of the same table may give different kinds, and that is no drift of its
+//! schema. What is compared at plan time is the declared type.
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row};

@@ -5,9 +5,10 @@
 //! predicate    t."issue" IN (SELECT "id" FROM "issues" WHERE "project" IN (SELECT "id" FROM "projects" WHERE …))
 //! ```
 //!
-//! Tenant ids are data: they are bound as two JSON arrays (`?1`, `?2`) and unfolded by `json_each`. Ids are compared as
-//! *text*, byte by byte, whatever the column holds; since that alone could use no index, the column is first compared
-//! with the id as it would be stored: as an integer where it is a canonical decimal, and as text.
+//! Tenant ids are data: they are bound as two JSON arrays (`?1`, `?2`) and unfolded by `json_each`. Ids are
+//! compared as *text*, byte by byte, whatever the column holds; since that alone could use no index, the column
+//! is first compared with the id as it would be stored: as an integer where it is a canonical decimal, and as
+//! text.
 
 use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;

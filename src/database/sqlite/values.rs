@@ -6,9 +6,9 @@
 //! ```
 //!
 //! A live value that is not of its column's kind (the column held integers at snapshot time, and now text) is no
-//! error here: it is written as eight bytes 0xFF and its opaque form. That is no value of the kinds Int64, Float64 and
-//! Text, so a fingerprint differs and a decoder refuses it. Text that is not UTF-8 is refused: it cannot travel.
-//! A NaN does not exist: SQLite stores it as NULL.
+//! error here: it is written as eight bytes 0xFF and its opaque form. That is no value of the kinds Int64,
+//! Float64 and Text, so a fingerprint differs and a decoder refuses it. Text that is not UTF-8 is refused: it
+//! cannot travel. A NaN does not exist: SQLite stores it as NULL.
 
 use arrow::array::{Array, AsArray, BinaryArray, PrimitiveArray, RecordBatch, StringArray};
 use arrow::datatypes::{Float64Type, Int64Type};

@@ -46,8 +46,8 @@ struct SqliteSession {
     changes_before: i64,
     /// Tables that the hook is blind for, with the rows this session inserted there.
     unseen: BTreeMap<String, u64>,
-    /// Every insert so far came to its end. A statement that fails undoes itself but not those before it: only a sound session
-    /// may commit.
+    /// Every insert so far came to its end. A statement that fails undoes itself but not those before it: only a
+    /// sound session may commit.
     sound: bool,
 }
 
@@ -68,7 +68,8 @@ pub async fn begin(shard: &SqliteShard, plan: &PlanHash, tenant: &TenantId) -> R
         *slot = Some(connection);
         return Ok(Claim::Done(entry));
     }
-    // All foreign keys wait for the commit: cycles and self references come in any order. Ends with the transaction.
+    // All foreign keys wait for the commit: cycles and self references come in any order. Ends with the
+    // transaction.
     query("PRAGMA defer_foreign_keys = ON").execute(&mut connection).await.map_err(unable)?;
     let blind = tables_without_rowid(&mut connection).await.map_err(unable)?;
     let seen = watch(&mut connection).await.map_err(unable)?;
@@ -170,7 +171,8 @@ impl Session for SqliteSession {
             tables.entry(TableName::new(SCHEMA, table)).or_default().inserted += inserted;
         }
         tables.remove(&TableName::new(SCHEMA, JOURNAL_TABLE));
-        // A negative difference would mean that the hook saw what the count did not: as unexplained as the other way.
+        // A negative difference would mean that the hook saw what the count did not: as unexplained as the other
+        // way.
         let unattributed = (total - named as i64).unsigned_abs() + seen.elsewhere;
         Ok(WriteSet { tables, unattributed })
     }
@@ -244,7 +246,8 @@ impl SqliteSession {
                 self.put_back();
                 Ok(())
             }
-            // SQLite has rolled back by itself (disk full, out of memory): closing the connection is all that is left.
+            // SQLite has rolled back by itself (disk full, out of memory): closing the connection is all that is
+            // left.
             Err(_) => Ok(()),
         }
     }

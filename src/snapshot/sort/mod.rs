@@ -5,9 +5,10 @@
 //!                                                     └────── fits in memory ─────────────────────┘
 //! ```
 //!
-//! A table without primary key is ordered by the hash of its rows, so that the same rows always make the same file.
-//! Two columns travel beside the values: the row's hash, as the source delivered it, and its length in wire form; the
-//! index needs both and nothing has to be encoded twice. Runs are unnamed files: a killed process leaves nothing behind.
+//! A table without primary key is ordered by the hash of its rows, so that the same rows always make the same
+//! file. Two columns travel beside the values: the row's hash, as the source delivered it, and its length in wire
+//! form; the index needs both and nothing has to be encoded twice. Runs are unnamed files: a killed process
+//! leaves nothing behind.
 //!
 //! What a tenant is and where the rows go is not known here.
 
@@ -88,7 +89,8 @@ impl Sorter {
         Ok(wire_bytes)
     }
 
-    /// Sends the buffer, which is not empty, into a run. It is written while the next buffer fills; two are never under way.
+    /// Sends the buffer, which is not empty, into a run. It is written while the next buffer fills; two are never
+    /// under way.
     async fn spill(&mut self) -> Result<()> {
         self.settle().await?;
         let buffer = std::mem::take(&mut self.buffer);

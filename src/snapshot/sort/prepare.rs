@@ -1,4 +1,5 @@
-//! What a batch needs before it can be sorted: checked columns, hashes, wire lengths, and keys that compare as bytes.
+//! What a batch needs before it can be sorted: checked columns, hashes, wire lengths, and keys that compare as
+//! bytes.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Sorted runs: in memory, and in an unnamed temporary file.
 //!
-//! A run's file is Parquet with one row group for each batch, so that a merge reads one small batch of each run at a
-//! time. The file is read where it is decoded, on the computing pool: it was written a moment ago, is read in order,
-//! and comes out of the page cache.
+//! A run's file is Parquet with one row group for each batch, so that a merge reads one small batch of each run
+//! at a time. The file is read where it is decoded, on the computing pool: it was written a moment ago, is read
+//! in order, and comes out of the page cache.
 
 use std::fs::File;
 
@@ -135,13 +135,13 @@ impl Run {
 }
 
 fn unwritable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    let folder = std::env::temp_dir();
+    let folder = tempfile::env::temp_dir();
     Error::failed(format!("unable to write a temporary file in '{}'", folder.display()))
         .because(error)
         .hint("sorting a large table needs room there; TMPDIR names another folder")
 }
 
 fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    let folder = std::env::temp_dir();
+    let folder = tempfile::env::temp_dir();
     Error::failed(format!("unable to read back a temporary file in '{}'", folder.display())).because(error)
 }

@@ -1,3 +1,5 @@
+//! The external sort, in memory and with spilled runs.
+
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
