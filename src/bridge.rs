@@ -73,7 +73,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_becomes_an_error() {
-        let error = compute(|| panic!("out of cheese")).await.map(|()| ()).expect_err("an error");
+        let error = compute(|| panic!("out of cheese")).await.expect_err("an error");
         assert_eq!(error.to_string(), "a job panicked: out of cheese");
     }
 

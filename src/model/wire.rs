@@ -15,8 +15,8 @@ use arrow::array::{
     FixedSizeBinaryBuilder, PrimitiveArray, PrimitiveBuilder, RecordBatch, StringArray, StringBuilder,
 };
 use arrow::datatypes::{
-    ArrowPrimitiveType, Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
-    Time64MicrosecondType, TimestampMicrosecondType,
+    Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, Time64MicrosecondType,
+    TimestampMicrosecondType,
 };
 use std::sync::Arc;
 
@@ -269,14 +269,6 @@ fn fixed<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     bytes.try_into().ok()
 }
 
-fn primitive<T: ArrowPrimitiveType>(
-    builder: &mut PrimitiveBuilder<T>,
-    value: Option<Option<T::Native>>,
-) -> Option<()> {
-    // Outer None: the bytes are no value; inner None: NULL.
-    value.map(|value| builder.append_option(value))
-}
-
 impl Builder {
     fn new(kind: TypeKind) -> Self {
         match kind {
@@ -301,37 +293,35 @@ impl Builder {
     /// `None` if the bytes are no value of the kind.
     fn append(&mut self, field: Option<&[u8]>) -> Option<()> {
         match self {
-            Self::Bool(b) => match field {
-                None => Some(b.append_null()),
-                Some([0]) => Some(b.append_value(false)),
-                Some([1]) => Some(b.append_value(true)),
-                Some(_) => None,
-            },
-            Self::Int16(b) => primitive(b, read(field, i16::from_be_bytes)),
-            Self::Int32(b) => primitive(b, read(field, i32::from_be_bytes)),
-            Self::Int64(b) => primitive(b, read(field, i64::from_be_bytes)),
-            Self::Time(b) => primitive(b, read(field, i64::from_be_bytes)),
-            Self::Float32(b) => primitive(b, read(field, |v| f32::from_bits(u32::from_be_bytes(v)))),
-            Self::Float64(b) => primitive(b, read(field, |v| f64::from_bits(u64::from_be_bytes(v)))),
-            Self::Date(b) => primitive(b, read(field, |v| date_from_wire(i32::from_be_bytes(v)))),
-            Self::Timestamp(b) => primitive(b, read(field, |v| timestamp_from_wire(i64::from_be_bytes(v)))),
-            Self::Text(b) => match field {
-                None => Some(b.append_null()),
-                Some(bytes) => std::str::from_utf8(bytes).ok().map(|text| b.append_value(text)),
-            },
-            Self::Jsonb(b) => match field {
-                None => Some(b.append_null()),
-                Some([JSONB_VERSION, text @ ..]) => {
-                    std::str::from_utf8(text).ok().map(|text| b.append_value(text))
-                }
-                Some(_) => None,
-            },
-            Self::Bytes(b) => Some(b.append_option(field)),
+            Self::Bool(b) => b.append_option(match field {
+                None => None,
+                Some([0]) => Some(false),
+                Some([1]) => Some(true),
+                Some(_) => return None,
+            }),
+            Self::Int16(b) => b.append_option(read(field, i16::from_be_bytes)?),
+            Self::Int32(b) => b.append_option(read(field, i32::from_be_bytes)?),
+            Self::Int64(b) => b.append_option(read(field, i64::from_be_bytes)?),
+            Self::Float32(b) => b.append_option(read(field, |v| f32::from_bits(u32::from_be_bytes(v)))?),
+            Self::Float64(b) => b.append_option(read(field, |v| f64::from_bits(u64::from_be_bytes(v)))?),
+            Self::Date(b) => b.append_option(read(field, |v| date_from_wire(i32::from_be_bytes(v)))?),
+            Self::Time(b) => b.append_option(read(field, i64::from_be_bytes)?),
+            Self::Timestamp(b) => {
+                b.append_option(read(field, |v| timestamp_from_wire(i64::from_be_bytes(v)))?)
+            }
+            Self::Text(b) => b.append_option(field.map(std::str::from_utf8).transpose().ok()?),
+            Self::Jsonb(b) => b.append_option(match field {
+                None => None,
+                Some([JSONB_VERSION, text @ ..]) => Some(std::str::from_utf8(text).ok()?),
+                Some(_) => return None,
+            }),
+            Self::Bytes(b) => b.append_option(field),
             Self::Uuid(b) => match field {
-                None => Some(b.append_null()),
-                Some(bytes) => b.append_value(bytes).ok(),
+                None => b.append_null(),
+                Some(bytes) => b.append_value(bytes).ok()?,
             },
         }
+        Some(())
     }
 
     fn finish(&mut self) -> ArrayRef {

@@ -94,7 +94,11 @@ impl Steps<'_> {
             extract::tenant_rows(self.connected.source.as_ref(), &owned.table, &self.tenant.id).await?;
         let seen = Arc::new(Mutex::new(Seen::new(owned)));
         let taken = session.write(owned, observe(chunks, owned, seen.clone(), self.run)).await?;
-        let seen = seen.lock().map_err(|_| Error::bug("a writer stopped in the middle of a batch"))?;
+        let seen = {
+            let mut seen =
+                seen.lock().map_err(|_| Error::bug("a writer stopped in the middle of a batch"))?;
+            std::mem::take(&mut *seen)
+        };
         if seen.fingerprint != rows.fingerprint {
             return Err(Error::refused(format!(
                 "unable to trust the snapshot: the rows of tenant '{}' in table '{}' are not those that were fingerprinted",
@@ -147,6 +151,7 @@ impl Steps<'_> {
 }
 
 /// What went by on the way to the shard.
+#[derive(Default)]
 struct Seen {
     fingerprint: Fingerprint,
     sequences: Vec<(Sequence, Option<i64>)>,
