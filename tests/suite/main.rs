@@ -1,11 +1,38 @@
 //! All integration tests in one binary: real servers, the real command line, oracles outside the engine.
 
+#[path = "../support/bench.rs"]
+mod bench;
 #[path = "../support/cluster.rs"]
 mod cluster;
+#[path = "../support/fixture.rs"]
+mod fixture;
+#[path = "../support/oracle.rs"]
+mod oracle;
 mod world;
 
 mod bad_input;
+mod conformance;
 mod drill;
+mod fixtures;
 mod interrupt;
 mod pgbench;
+mod postgres {
+    //! PostgreSQL on a real server.
+    mod catalog;
+    mod connect;
+    mod session;
+    mod shard;
+    mod source;
+    mod support;
+}
 mod rescue;
+mod snapshot_store {
+    //! The snapshot store, from the outside: what goes in comes out, by tenant, and damage is told by its name.
+    mod damage;
+    mod memory;
+    mod reading;
+    mod retention;
+    mod writing;
+}
+mod snapshots;
+mod sqlite;

@@ -1,12 +1,9 @@
 //! What other tests stand upon: the oracle tells databases apart, and the fixture schemas are what they claim.
 
-#[path = "support/cluster.rs"]
-mod cluster;
-#[path = "support/oracle.rs"]
-mod oracle;
-
-use cluster::{Cluster, psql};
-use oracle::{Conditions, Rows, differences, rows_pg, rows_sqlite, table_hashes_pg, table_hashes_sqlite};
+use crate::cluster::{Cluster, psql};
+use crate::oracle::{
+    Conditions, Rows, differences, rows_pg, rows_sqlite, table_hashes_pg, table_hashes_sqlite,
+};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 use tempfile::TempDir;
@@ -15,18 +12,18 @@ use tempfile::TempDir;
 const SCHEMAS: [(&str, &str, &str); 3] = [
     (
         "catalogue",
-        include_str!("../fixtures/schemas/catalogue.sqlite.sql"),
-        include_str!("../fixtures/schemas/catalogue.postgres.sql"),
+        include_str!("../../fixtures/schemas/catalogue.sqlite.sql"),
+        include_str!("../../fixtures/schemas/catalogue.postgres.sql"),
     ),
     (
         "identity",
-        include_str!("../fixtures/schemas/identity.sqlite.sql"),
-        include_str!("../fixtures/schemas/identity.postgres.sql"),
+        include_str!("../../fixtures/schemas/identity.sqlite.sql"),
+        include_str!("../../fixtures/schemas/identity.postgres.sql"),
     ),
     (
         "product",
-        include_str!("../fixtures/schemas/product.sqlite.sql"),
-        include_str!("../fixtures/schemas/product.postgres.sql"),
+        include_str!("../../fixtures/schemas/product.sqlite.sql"),
+        include_str!("../../fixtures/schemas/product.postgres.sql"),
     ),
 ];
 
@@ -56,7 +53,7 @@ impl Database {
         sqlx::raw_sql(sql).execute(&mut self.connect().await).await.expect("the statements run");
     }
 
-    async fn hashes(&self) -> oracle::TableHashes {
+    async fn hashes(&self) -> crate::oracle::TableHashes {
         table_hashes_sqlite(&self.url, Rows::All).await
     }
 }
@@ -205,7 +202,7 @@ async fn postgres_tells_victims_and_neighbours_apart() {
     let victim = Conditions::from(conditions);
     let victims = table_hashes_pg(&url, &[], Rows::Of(&victim)).await;
     let neighbours = table_hashes_pg(&url, &[], Rows::AllBut(&victim)).await;
-    let rows = |hashes: &oracle::TableHashes| hashes.values().map(|table| table.rows).collect::<Vec<_>>();
+    let rows = |hashes: &crate::oracle::TableHashes| hashes.values().map(|table| table.rows).collect::<Vec<_>>();
     assert_eq!(rows(&victims), [4, 1]);
     assert_eq!(rows(&neighbours), [1, 2, 2, 0]);
     let found = rows_pg(&url, "app.parts", "tenant > 1").await;

@@ -1,17 +1,10 @@
 //! What only SQLite does: its catalog, its one writer, what its hooks cannot see, its journal modes.
 
-#[path = "support/bench.rs"]
-mod bench;
-#[path = "support/cluster.rs"]
-mod cluster;
-#[path = "support/fixture.rs"]
-mod fixture;
-
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use bench::{Bench, Sqlite};
-use fixture::{Fixture, Snapshot, plan, session};
+use crate::bench::{Bench, Sqlite};
+use crate::fixture::{Fixture, Snapshot, plan, session};
 use futures::{StreamExt, TryStreamExt, stream};
 use reinstate::database::is_transient;
 use reinstate::error::Kind;
@@ -425,7 +418,7 @@ async fn ids_are_equal_as_text_whatever_the_column_makes_of_them() {
                 .await
                 .expect("rows");
             assert_eq!(
-                fixture::fingerprint(&live, &TenantId::new(id)).rows,
+                crate::fixture::fingerprint(&live, &TenantId::new(id)).rows,
                 rows,
                 "{} {id}",
                 table.table.name

@@ -2,17 +2,10 @@
 //!
 //! A back end is done when all cases pass. The oracle is the whole database, read by plain SQL outside the engine.
 
-#[path = "support/bench.rs"]
-mod bench;
-#[path = "support/cluster.rs"]
-mod cluster;
-#[path = "support/fixture.rs"]
-mod fixture;
-
 use std::time::Duration;
 
-use bench::{Bench, Postgres, Sqlite};
-use fixture::{Fixture, OWNED, Snapshot, entry, fingerprint, plan, session};
+use crate::bench::{Bench, Postgres, Sqlite};
+use crate::fixture::{Fixture, OWNED, Snapshot, entry, fingerprint, plan, session};
 use futures::{StreamExt, TryStreamExt, stream};
 use reinstate::database::is_transient;
 use reinstate::error::{Error, Kind};
@@ -61,7 +54,7 @@ conformance! {
 }
 
 /// Deletes the victim and says what the database held before.
-async fn lose_victim<B: Bench>(fixture: &Fixture<B>) -> (Snapshot, bench::Dump, bench::Dump) {
+async fn lose_victim<B: Bench>(fixture: &Fixture<B>) -> (Snapshot, crate::bench::Dump, crate::bench::Dump) {
     let before = fixture.bench.dump().await;
     let snapshot = fixture.snapshot().await;
     fixture.delete(1).await;
@@ -182,7 +175,7 @@ async fn a_tenant_is_claimed_once_at_a_time(bench: impl Bench) {
         _ => panic!("two sessions for one tenant"),
     }
     session.abort().await.expect("aborted");
-    fixture::session(theirs.as_ref(), &plan(), fixture.victim()).await.abort().await.expect("aborted");
+    crate::fixture::session(theirs.as_ref(), &plan(), fixture.victim()).await.abort().await.expect("aborted");
 }
 
 async fn a_trigger_that_writes_a_neighbour_is_in_the_write_set(bench: impl Bench) {
