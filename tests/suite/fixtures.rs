@@ -202,7 +202,8 @@ async fn postgres_tells_victims_and_neighbours_apart() {
     let victim = Conditions::from(conditions);
     let victims = table_hashes_pg(&url, &[], Rows::Of(&victim)).await;
     let neighbours = table_hashes_pg(&url, &[], Rows::AllBut(&victim)).await;
-    let rows = |hashes: &crate::oracle::TableHashes| hashes.values().map(|table| table.rows).collect::<Vec<_>>();
+    let rows =
+        |hashes: &crate::oracle::TableHashes| hashes.values().map(|table| table.rows).collect::<Vec<_>>();
     assert_eq!(rows(&victims), [4, 1]);
     assert_eq!(rows(&neighbours), [1, 2, 2, 0]);
     let found = rows_pg(&url, "app.parts", "tenant > 1").await;

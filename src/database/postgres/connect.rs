@@ -12,6 +12,7 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
 use super::error::{in_words, sqlstate};
+use super::nodelay;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{CONNECT_ATTEMPTS_MAX, CONNECT_TIMEOUT, LOCK_TIMEOUT, RETRY_DELAY};
 use crate::model::{DatabaseUrl, ShardName};
@@ -89,6 +90,7 @@ impl Target {
             .with_max_times(CONNECT_ATTEMPTS_MAX - 1);
         let mut connection =
             attempt.retry(pauses).when(may_pass).await.map_err(|error| self.unable(error))?;
+        nodelay::set(self.options.get_port());
         if connection.server_version_num().is_some_and(|version| version < SERVER_VERSION_MIN) {
             return Err(Error::refused(format!(
                 "unable to use shard '{}': its server is older than PostgreSQL {}",

@@ -14,6 +14,7 @@ pub mod catalog;
 pub mod connect;
 pub mod error;
 pub mod feed;
+mod nodelay;
 pub mod owner;
 pub mod pool;
 pub mod tuples;
