@@ -1,9 +1,10 @@
 //! Retention: deletes what is past it, and nothing else.
 //!
-//! A complete snapshot goes when its `retain_until` has passed, unless it is the newest complete one of its shard. The
-//! manifest is deleted first, so a half-pruned snapshot is never mistaken for a whole one; its rest goes with the next
-//! prune. Without manifest, a folder goes when nothing was written to it for a day. A damaged manifest tells nothing
-//! that could be relied on, so its snapshot stays until a person has looked at it.
+//! A complete snapshot goes when its `retain_until` has passed, unless it is the newest complete one of its
+//! shard. The manifest is deleted first, so a half-pruned snapshot is never mistaken for a whole one; its
+//! rest goes with the next prune. Without manifest, a folder goes when nothing was written to it for a day. A
+//! damaged manifest tells nothing that could be relied on, so its snapshot stays until a person has looked at
+//! it.
 
 use std::collections::HashSet;
 
