@@ -1,8 +1,9 @@
 //! The one bridge between I/O and computing.
 //!
-//! Tokio's workers wait for sockets and files; a decode or a sort of some milliseconds on them would stall every
-//! connection that shares the worker, and with it the transactions that hold locks on a live shard. So whatever
-//! computes goes to rayon's pool, and the number of jobs on the way is bounded: the work queue never grows.
+//! Tokio's workers wait for sockets and files; a decode or a sort of some milliseconds on them would stall
+//! every connection that shares the worker, and with it the transactions that hold locks on a live shard. So
+//! whatever computes goes to rayon's pool, and the number of jobs on the way is bounded: the work queue never
+//! grows.
 //!
 //! [`pipe`] is the way back: a task that feeds a bounded stream, so that a stage runs ahead of the next one.
 
@@ -18,16 +19,16 @@ use crate::error::{Error, Result};
 
 static SLOTS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(rayon::current_num_threads() * 2));
 
-/// Runs `work` on rayon and waits for it without blocking the async worker. A panic of `work` becomes an error:
-/// left alone it would end the process from within the pool.
+/// Runs `work` on rayon and waits for it without blocking the async worker. A panic of `work` becomes an
+/// error: left alone it would end the process from within the pool.
 pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let gone = |_| Error::bug("the computing pool stopped");
     let slot = SLOTS.acquire().await.map_err(|_| Error::bug("the computing pool is closed"))?;
     let (sender, receiver) = oneshot::channel();
     rayon::spawn(move || {
         let result = catch_unwind(AssertUnwindSafe(work));
-        // The slot belongs to the job, not to the waiting future: a future that nobody polls would keep it, and
-        // enough of those would stop everyone.
+        // The slot belongs to the job, not to the waiting future: a future that nobody polls would keep it,
+        // and enough of those would stop everyone.
         drop(slot);
         // The receiver is gone when the caller was cancelled; then nobody wants the result.
         let _ = sender.send(result);
@@ -41,9 +42,9 @@ pub fn said(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-/// Runs `work` as a task of its own that feeds a stream of at most `capacity` waiting items. Dropping the stream
-/// stops the task. An error of the task, or its panic, is the stream's last item: a stream never just ends early.
-/// `work` returns `Ok` when a send fails, since then nobody wants the rest.
+/// Runs `work` as a task of its own that feeds a stream of at most `capacity` waiting items. Dropping the
+/// stream stops the task. An error of the task, or its panic, is the stream's last item: a stream never just
+/// ends early. `work` returns `Ok` when a send fails, since then nobody wants the rest.
 pub fn pipe<T, W, F>(capacity: usize, work: W) -> BoxStream<'static, Result<T>>
 where
     T: Send + 'static,
@@ -73,7 +74,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_becomes_an_error() {
-        let error = compute(|| panic!("out of cheese")).await.expect_err("an error");
+        let error = compute(|| -> () { panic!("out of cheese") }).await.expect_err("an error");
         assert_eq!(error.to_string(), "a job panicked: out of cheese");
     }
 

@@ -29,7 +29,7 @@ pub const DATA_PAGE_ROWS_MAX: usize = 2_048;
 /// Sorted runs merged at once: bounds the open files and the read buffers of the external sort.
 pub const MERGE_RUNS_MAX: usize = 64;
 
-/// Bytes of one batch of a sorted run, at the least: smaller ones cost more in page headers than they hold.
+/// Bytes of one batch of a sorted run, at the least: smaller ones cost more in headers than they hold.
 pub const RUN_BATCH_BYTES_MIN: usize = 8 << 10;
 
 /// Bytes of one name in a store's path: file systems take 255, and a staged upload adds a suffix.
@@ -59,7 +59,8 @@ pub const TENANT_ID_BYTES_MAX: usize = 256;
 /// Bytes of a plan, manifest or configuration file that is read into memory.
 pub const DOCUMENT_BYTES_MAX: u64 = 1 << 30;
 
-/// Tenants restored at a time, unless `--jobs` says otherwise: a shard is shared, two connections fill two cores.
+/// Tenants restored at a time, unless `--jobs` says otherwise: a shard is shared, two connections fill two
+/// cores.
 pub const JOBS_DEFAULT: usize = 2;
 /// Connections of one command to one shard, at the most.
 pub const JOBS_MAX: usize = 64;

@@ -1,4 +1,5 @@
-//! Whose row it is. This is the one place that decides it: a source may return rows of more tenants than asked.
+//! Whose row it is. This is the one place that decides it: a source may return rows of more tenants than
+//! asked.
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;

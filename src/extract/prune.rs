@@ -45,8 +45,8 @@ pub struct Pruned {
     pub rows: usize,
 }
 
-/// Leaves out the row groups without wanted rows. `ranges` are sorted and apart; rows beyond the last row group are
-/// not there and are left out.
+/// Leaves out the row groups without wanted rows. `ranges` are sorted and apart; rows beyond the last row
+/// group are not there and are left out.
 pub fn prune(ranges: &[Range<u64>], row_groups: &[u64]) -> Pruned {
     let mut pruned = Pruned { row_groups: Vec::new(), ranges: Vec::new(), rows: 0 };
     let mut first = 0u64;
@@ -75,6 +75,7 @@ impl Pruned {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "these are lists of ranges")]
 mod tests {
     use super::*;
     use crate::model::{Fingerprint, TableName, TenantId};

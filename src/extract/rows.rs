@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::model::{Chunk, ChunkStream, Fingerprint, Table, TenantId, wire};
 use crate::source::{BatchStream, Scan, Source};
 
-/// The rows of `tenant` in `table`, as the source has them. The stream works one chunk ahead of its reader; rows of
-/// others, which a source may return, are left out.
+/// The rows of `tenant` in `table`, as the source has them. The stream works one chunk ahead of its reader;
+/// rows of others, which a source may return, are left out.
 pub async fn tenant_rows(source: &dyn Source, table: &Table, tenant: &TenantId) -> Result<ChunkStream> {
     let scan = Scan { tenants: Some(vec![tenant.clone()]), columns: None };
     let mut batches = source.scan(&table.name, &scan).await?;

@@ -6,9 +6,9 @@
 //!               ─► tenants.parquet ─► look at every file once more ─► manifest.json
 //! ```
 //!
-//! The manifest is the commit point: before it, an aborted create cannot be mistaken for a snapshot. A create that
-//! fails takes back what it wrote. Memory: a sort buffer, a run being written and a merge take a sixth each, a part
-//! being built and a part being put an eighth each; the rest is for the source's batches.
+//! The manifest is the commit point: before it, an aborted create cannot be mistaken for a snapshot. A create
+//! that fails takes back what it wrote. Memory: a sort buffer, a run being written and a merge take a sixth
+//! each, a part being built and a part being put an eighth each; the rest is for the source's batches.
 
 use std::pin::pin;
 use std::sync::Mutex;
@@ -273,8 +273,8 @@ impl Work<'_> {
     }
 }
 
-/// Reads one table while another one is written. A failed read waits for the writing to end, since taking back must
-/// not race with a put; a failed write does not wait for the rest of a table that nobody will want.
+/// Reads one table while another one is written. A failed read waits for the writing to end, since taking
+/// back must not race with a put; a failed write does not wait for the rest of a table that nobody will want.
 async fn side_by_side<R, W>(
     read: impl Future<Output = Result<R>>,
     write: impl Future<Output = Result<W>>,

@@ -10,8 +10,8 @@ use crate::limits::{DATA_PAGE_ROWS_MAX, ROW_GROUP_ROWS_MAX};
 /// Level 3 is where zstd still keeps up with a server that sends rows.
 const ZSTD_LEVEL: i32 = 3;
 
-/// Properties of a file that is sorted by its first column. Only `repeating` columns get a dictionary: a tenant's
-/// few rows would otherwise cost the dictionary of the whole row group in each column.
+/// Properties of a file that is sorted by its first column. Only `repeating` columns get a dictionary: a
+/// tenant's few rows would otherwise cost the dictionary of the whole row group in each column.
 pub(crate) fn properties(repeating: &[&str]) -> WriterProperties {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default();
     let sorted = SortingColumn { column_idx: 0, descending: false, nulls_first: false };
@@ -30,16 +30,4 @@ pub(crate) fn properties(repeating: &[&str]) -> WriterProperties {
         properties = properties.set_column_dictionary_enabled(path, true);
     }
     properties.build()
-}
-
-/// Properties of a sorted run in a temporary file: read once, soon, and by this process. The lightest compression
-/// pays for itself in disk space and page cache.
-pub(crate) fn run_properties() -> WriterProperties {
-    WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
-        .set_dictionary_enabled(false)
-        .set_statistics_enabled(EnabledStatistics::None)
-        .set_offset_index_disabled(true)
-        .set_max_row_group_row_count(None)
-        .build()
 }

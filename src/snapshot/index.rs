@@ -1,9 +1,9 @@
 //! The tenant index: which rows of which file belong to which tenant, and their fingerprint.
 //!
-//! `tenants.parquet` holds one row for each tenant, table and file; since the data is clustered by tenant, that
-//! is one range of rows. Rows without tenant have entries too, so that the entries of a file cover it without
-//! gap. The index is read as a whole after its BLAKE3 was checked, and bounded before anything is allocated for
-//! it.
+//! `tenants.parquet` holds one row for each tenant, table and file; since the data is clustered by tenant,
+//! that is one range of rows. Rows without tenant have entries too, so that the entries of a file cover it
+//! without gap. The index is read as a whole after its BLAKE3 was checked, and bounded before anything is
+//! allocated for it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

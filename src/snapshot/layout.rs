@@ -6,9 +6,9 @@
 //!              manifest.json
 //! ```
 //!
-//! Names of shards and tables are percent-encoded by the rules of `object_store`; a name that would be too long
-//! for a file system is cut and told apart by its hash. The manifest holds the paths, so nobody has to decode
-//! them.
+//! Names of shards and tables are percent-encoded by the rules of `object_store`; a name that would be too
+//! long for a file system is cut and told apart by its hash. The manifest holds the paths, so nobody has to
+//! decode them.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;

@@ -1,7 +1,7 @@
 //! The manifest: what a snapshot is. Written last; a folder without it is no snapshot.
 //!
-//! Reading trusts nothing: first the format's version, then the checksum, then the content (paths that stay within
-//! the snapshot, counts that add up, tenancy that fits the schema).
+//! Reading trusts nothing: first the format's version, then the checksum, then the content (paths that stay
+//! within the snapshot, counts that add up, tenancy that fits the schema).
 
 use std::collections::HashSet;
 
@@ -145,11 +145,10 @@ impl Manifest {
         };
         let version: Version = serde_json::from_slice(text).map_err(garbled)?;
         if version.format != MANIFEST_FORMAT {
-            return Err(Error::refused(format!(
-                "unable to read snapshot '{id}': its format is version {}, this reinstate reads version {MANIFEST_FORMAT}",
-                version.format
-            ))
-            .hint("upgrade reinstate to the version that wrote the snapshot"));
+            let found = format!("its format is version {}", version.format);
+            let message = format!("unable to read snapshot '{id}': {found}");
+            return Err(Error::refused(format!("{message}, this reinstate reads version {MANIFEST_FORMAT}"))
+                .hint("upgrade reinstate to the version that wrote the snapshot"));
         }
         let manifest: Self = serde_json::from_slice(text).map_err(garbled)?;
         let distrust = |what: String| {

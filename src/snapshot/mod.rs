@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! create:  source ─► sort by tenant ─► parts (Parquet) ─► tenants.parquet ─► manifest.json, last
-//! open:    manifest.json (version, checksum, content) ─► tenants.parquet (BLAKE3) ─► SnapshotSource reads the data
+//! open:    manifest.json (version, checksum, content) ─► tenants.parquet (BLAKE3) ─► rows by SnapshotSource
 //! verify:  every byte again, every fingerprint from the rows
 //! prune:   past the retention only, manifest first
 //! ```

@@ -1,4 +1,5 @@
-//! Opening a snapshot: manifest and index are read and checked as a whole; the data files are looked at when asked.
+//! Opening a snapshot: manifest and index are read and checked as a whole; the data files are looked at when
+//! asked.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

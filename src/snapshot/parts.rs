@@ -1,7 +1,7 @@
 //! From sorted rows to data files: Parquet parts built in memory, each with the index entries of its rows.
 //!
-//! A part is complete, hashed and bounded before it is put, so a put is one create-only request. A tenant's rows
-//! may cross from one part into the next: each part has an entry of its own for them.
+//! A part is complete, hashed and bounded before it is put, so a put is one create-only request. A tenant's
+//! rows may cross from one part into the next: each part has an entry of its own for them.
 
 use arrow::array::{Array, AsArray, FixedSizeBinaryArray, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, SchemaRef};
@@ -152,7 +152,7 @@ impl PartBuilder {
                 long.len()
             ))
             .hint(format!(
-                "a tenant list names tenants by at most {TENANT_ID_BYTES_MAX} bytes; is this the tenant column?"
+                "a tenant list takes ids of at most {TENANT_ID_BYTES_MAX} bytes; is this the tenant column?"
             )));
         }
         self.last = Some(next);

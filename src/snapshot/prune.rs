@@ -1,9 +1,10 @@
 //! Retention: deletes what is past it, and nothing else.
 //!
 //! A complete snapshot goes when its `retain_until` has passed, unless it is the newest complete one of its
-//! shard. The manifest is deleted first, so a half-pruned snapshot is never mistaken for a whole one; its rest
-//! goes with the next prune. Without manifest, a folder goes when nothing was written to it for a day. A damaged
-//! manifest tells nothing that could be relied on, so its snapshot stays until a person has looked at it.
+//! shard. The manifest is deleted first, so a half-pruned snapshot is never mistaken for a whole one; its
+//! rest goes with the next prune. Without manifest, a folder goes when nothing was written to it for a day. A
+//! damaged manifest tells nothing that could be relied on, so its snapshot stays until a person has looked at
+//! it.
 
 use std::collections::HashSet;
 
@@ -12,14 +13,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::layout::{self, MANIFEST_FILE};
 use super::list::{State, Summary, list};
 use super::store::Store;
-use serde::Serialize;
-
 use crate::error::Result;
 use crate::limits::SNAPSHOT_INCOMPLETE_AGE;
 use crate::model::{ShardName, SnapshotId};
 
 /// What a prune did, or would do.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PruneReport {
     /// Nothing was deleted; the rest says what would be.
     pub dry_run: bool,
@@ -30,7 +29,7 @@ pub struct PruneReport {
 }
 
 /// A deleted snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pruned {
     /// The shard.
     pub shard: ShardName,
@@ -45,7 +44,7 @@ pub struct Pruned {
 }
 
 /// A snapshot that stays.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// The shard.
     pub shard: ShardName,

@@ -1,5 +1,5 @@
-//! Reads rows of one data file: the decoder says which bytes it needs, the store fetches them, the computing pool
-//! decodes. Only the pages that hold selected rows are fetched.
+//! Reads rows of one data file: the decoder says which bytes it needs, the store fetches them, the computing
+//! pool decodes. Only the pages that hold selected rows are fetched.
 //!
 //! Whatever cannot be read here is damage, and is refused under the file's name.
 
@@ -61,15 +61,18 @@ impl DataFile {
             .map_err(broken)?
             .with_column_index_policy(PageIndexPolicy::Skip)
             .with_offset_index_policy(PageIndexPolicy::Required);
-        let mut ranges = vec![file.bytes.saturating_sub(FILE_TAIL_BYTES)..file.bytes];
+        let tail = file.bytes.saturating_sub(FILE_TAIL_BYTES)..file.bytes;
+        let mut ranges = Vec::from_iter([tail]);
         let metadata = loop {
             let bytes = store.get_ranges(&path, &ranges).await.map_err(damaged)?;
-            let decoded = guard(move || {
-                decoder.push_ranges(ranges, bytes)?;
-                let decoded = decoder.try_decode()?;
-                Ok((decoder, decoded))
+            let decoded = bridge::compute(move || {
+                guard(move || {
+                    decoder.push_ranges(ranges, bytes)?;
+                    let decoded = decoder.try_decode()?;
+                    Ok((decoder, decoded))
+                })
             });
-            let (rest, decoded) = decoded.map_err(broken)?;
+            let (rest, decoded) = decoded.await?.map_err(broken)?;
             decoder = rest;
             match decoded {
                 DecodeResult::Data(metadata) => break metadata,

@@ -1,7 +1,8 @@
-//! Where snapshots live: a folder of the file system, behind `object_store`, so that a bucket is one more URL.
+//! Where snapshots live: a folder of the file system, behind `object_store`, so that a bucket is one more
+//! URL.
 //!
-//! Every write is create-only: nothing that exists is ever replaced. On the file system a written file is synced,
-//! and made read-only. What a snapshot is made of is not known here.
+//! Every write is create-only: nothing that exists is ever replaced. On the file system a written file is
+//! synced, and made read-only. What a snapshot is made of is not known here.
 
 use std::error::Error as StdError;
 use std::fs;
@@ -165,8 +166,8 @@ impl Store {
         Ok(listed.collect())
     }
 
-    /// When anything below a folder was last written, half-written files and the folder itself included; `None` if
-    /// nothing tells.
+    /// When anything below a folder was last written, half-written files and the folder itself included;
+    /// `None` if nothing tells.
     pub(crate) async fn changed_at(&self, path: &Path) -> Result<Option<Timestamp>> {
         let listed = self.files(path).await?.into_iter().map(|file| file.changed_at).max();
         let Some(local) = &self.local else { return Ok(listed) };

@@ -1,9 +1,9 @@
 //! `snapshot verify`: reads everything again and says what is rotten, by tenant.
 //!
-//! Of each file: its size, its BLAKE3, whether it decodes, whether its rows belong to whom the index says, and
-//! whether their fingerprints, taken from the rows as they decode now, are those that were taken when the
-//! snapshot was made. A file that does not decode as a whole is tried again range by range, to tell the tenants
-//! that are lost from those that are not.
+//! Of each file: its size, its BLAKE3, whether it decodes, whether its rows belong to whom the index says,
+//! and whether their fingerprints, taken from the rows as they decode now, are those that were taken when the
+//! snapshot was made. A file that does not decode as a whole is tried again range by range, to tell the
+//! tenants that are lost from those that are not.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,8 +20,6 @@ use super::index::{IndexEntry, TenantIndex, tenants_of};
 use super::manifest::{FileEntry, TableEntry};
 use super::store::Store;
 use super::{layout, open, reader};
-use serde::Serialize;
-
 use crate::bridge;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Fingerprint, ShardName, SnapshotId, TENANT_COLUMN, Table, TenantId, row_hash, wire};
@@ -31,7 +29,7 @@ use crate::progress::Progress;
 const FILES_AT_A_TIME: usize = 2;
 
 /// What a verification read, and what is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyReport {
     /// The shard.
     pub shard: ShardName,
@@ -50,7 +48,7 @@ pub struct VerifyReport {
 }
 
 /// Something rotten.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The file.
     pub file: String,
@@ -213,7 +211,8 @@ impl Check<'_> {
         self.entries.iter().filter(right).collect()
     }
 
-    /// Reads a range of rows, which these entries cover. Returns the entries whose rows are what they should be.
+    /// Reads a range of rows, which these entries cover. Returns the entries whose rows are what they should
+    /// be.
     fn walk<'e>(
         &self,
         first: u64,
@@ -252,7 +251,7 @@ impl Check<'_> {
         }
         let groups: Vec<usize> = (0..metadata.metadata().num_row_groups()).collect();
         let batch_rows = reader::batch_rows(&metadata, &groups);
-        let selection = RowSelection::from_consecutive_ranges([start..end].into_iter(), total);
+        let selection = RowSelection::from_consecutive_ranges(std::iter::once(start..end), total);
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), metadata);
         let batches = builder.with_row_selection(selection).with_batch_size(batch_rows).build()?;
         Ok(batches.map(|batch| batch.map_err(ParquetError::from)))

@@ -1,4 +1,5 @@
-//! A snapshot as a source. A tenant's rows are found by the index, and only the pages that hold them are read.
+//! A snapshot as a source. A tenant's rows are found by the index, and only the pages that hold them are
+//! read.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -15,8 +16,8 @@ use crate::limits::{FILE_METADATA_MAX, QUEUE_BATCHES_MAX};
 use crate::model::{TENANT_COLUMN, TableName};
 use crate::snapshot::{DataFile, FileEntry, Snapshot, TableEntry};
 
-/// Reads rows of a snapshot. Its batches have [`crate::model::Table::arrow_schema`], and those of a tenant are
-/// contiguous.
+/// Reads rows of a snapshot. Its batches have [`crate::model::Table::arrow_schema`], and those of a tenant
+/// are contiguous.
 pub struct SnapshotSource {
     snapshot: Snapshot,
     description: Description,
@@ -56,7 +57,8 @@ impl SnapshotSource {
     }
 }
 
-/// Positions of the wanted columns in the table's schema: the tenant's always, the others in the table's order.
+/// Positions of the wanted columns in the table's schema: the tenant's always, the others in the table's
+/// order.
 fn positions(table: &TableName, schema: &SchemaRef, scan: &Scan) -> Result<Vec<usize>> {
     let Some(wanted) = &scan.columns else { return Ok((0..schema.fields().len()).collect()) };
     if let Some(unknown) = wanted.iter().find(|name| schema.index_of(name).is_err()) {

@@ -18,8 +18,7 @@ pub(in crate::snapshot) struct Merge {
 }
 
 struct Cursor {
-    run: Run,
-    next_group: usize,
+    rest: Box<dyn Iterator<Item = Result<RecordBatch>> + Send>,
     batch: RecordBatch,
     keys: Rows,
     row: usize,
@@ -32,12 +31,9 @@ impl Cursor {
 
     /// Loads the run's next batch; `false` at its end.
     fn load(&mut self, order: &Order) -> Result<bool> {
-        if self.next_group == self.run.groups() {
-            return Ok(false);
-        }
-        self.batch = self.run.read(self.next_group)?;
-        self.keys = order.keys(&self.batch)?;
-        self.next_group += 1;
+        let Some(batch) = self.rest.next().transpose()? else { return Ok(false) };
+        self.keys = order.keys(&batch)?;
+        self.batch = batch;
         self.row = 0;
         Ok(true)
     }
@@ -47,9 +43,10 @@ impl Merge {
     pub(super) fn new(runs: Vec<Run>, order: &Order) -> Result<Self> {
         let mut cursors = Vec::with_capacity(runs.len());
         for run in runs {
-            let batch = run.read(0)?;
+            let mut rest = Box::new(run.read()?);
+            let batch = rest.next().ok_or_else(|| Error::bug("a sorted run has no rows"))??;
             let keys = order.keys(&batch)?;
-            cursors.push(Cursor { run, next_group: 1, batch, keys, row: 0 });
+            cursors.push(Cursor { rest, batch, keys, row: 0 });
         }
         let mut merge = Self { order: order.clone(), heap: (0..cursors.len()).collect(), cursors };
         for at in (0..merge.heap.len() / 2).rev() {

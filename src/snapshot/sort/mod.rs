@@ -6,9 +6,9 @@
 //! ```
 //!
 //! A table without primary key is ordered by the hash of its rows, so that the same rows always make the same
-//! file. Two columns travel beside the values: the row's hash, as the source delivered it, and its length in wire
-//! form; the index needs both and nothing has to be encoded twice. Runs are unnamed files: a killed process
-//! leaves nothing behind.
+//! file. Two columns travel beside the values: the row's hash, as the source delivered it, and its length in
+//! wire form; the index needs both and nothing has to be encoded twice. Runs are unnamed files: a killed
+//! process leaves nothing behind.
 //!
 //! What a tenant is and where the rows go is not known here.
 
@@ -89,8 +89,8 @@ impl Sorter {
         Ok(wire_bytes)
     }
 
-    /// Sends the buffer, which is not empty, into a run. It is written while the next buffer fills; two are never
-    /// under way.
+    /// Sends the buffer, which is not empty, into a run. It is written while the next buffer fills; two are
+    /// never under way.
     async fn spill(&mut self) -> Result<()> {
         self.settle().await?;
         let buffer = std::mem::take(&mut self.buffer);
@@ -100,7 +100,10 @@ impl Sorter {
         let memory_bytes = self.memory_bytes;
         let work = bridge::compute(move || {
             let mut sorted = run::MemoryRun::new(buffer);
-            let run = Run::write(run::group_bounds(memory_bytes), |bounds| sorted.next(bounds))?;
+            let run =
+                Run::write(order.schema(), run::batch_bounds(memory_bytes), |bounds| sorted.next(bounds))?;
+            // The merges that a full level starts need the memory.
+            drop(sorted);
             runs.add(run, 0, &order, memory_bytes)?;
             Ok(runs)
         });
@@ -191,7 +194,9 @@ impl Runs {
     fn merge_some(&mut self, runs: &mut VecDeque<Run>, order: &Order, memory_bytes: usize) -> Result<()> {
         let some = runs.drain(..fan_in(runs, memory_bytes)).collect();
         let mut merge = Merge::new(some, order)?;
-        runs.push_back(Run::write(run::group_bounds(memory_bytes), |bounds| merge.next(bounds))?);
+        runs.push_back(Run::write(order.schema(), run::batch_bounds(memory_bytes), |bounds| {
+            merge.next(bounds)
+        })?);
         self.merges += 1;
         Ok(())
     }
@@ -201,7 +206,7 @@ impl Runs {
 fn fan_in(runs: &VecDeque<Run>, memory_bytes: usize) -> usize {
     let mut used = 0;
     let fits = |run: &&Run| {
-        used += run.group_memory_bytes_max();
+        used += run.batch_memory_bytes_max();
         used <= memory_bytes
     };
     runs.iter().take(MERGE_RUNS_MAX).take_while(fits).count().max(2).min(runs.len())

@@ -1,5 +1,5 @@
-//! What a batch needs before it can be sorted: checked columns, hashes, wire lengths, and keys that compare as
-//! bytes.
+//! What a batch needs before it can be sorted: checked columns, hashes, wire lengths, and keys that compare
+//! as bytes.
 
 use std::sync::Arc;
 
@@ -53,6 +53,11 @@ impl Order {
         let converter = RowConverter::new(key.iter().map(sorted).collect())
             .map_err(|error| Error::bug(format!("unable to sort table '{}'", table.name)).because(error))?;
         Ok(Self { table: Arc::new(table.clone()), schema, key: key.into(), converter: Arc::new(converter) })
+    }
+
+    /// Schema of a prepared batch.
+    pub(super) fn schema(&self) -> &Schema {
+        &self.schema
     }
 
     pub(super) fn keys(&self, batch: &RecordBatch) -> Result<Rows> {

@@ -1,28 +1,26 @@
 //! Sorted runs: in memory, and in an unnamed temporary file.
 //!
-//! A run's file is Parquet with one row group for each batch, so that a merge reads one small batch of each run
-//! at a time. The file is read where it is decoded, on the computing pool: it was written a moment ago, is read
-//! in order, and comes out of the page cache.
+//! A run's file is an Arrow IPC stream of small batches, not compressed: it is written and read once, soon,
+//! and by this process, and a merge waits for the processor rather than for the page cache. It is read where
+//! it is merged, on the computing pool.
 
 use std::fs::File;
+use std::io::Seek;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::interleave_record_batch;
-use arrow::datatypes::Int64Type;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
+use arrow::datatypes::{Int64Type, Schema};
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
 use rayon::slice::ParallelSliceMut;
 
 use super::Bounds;
 use super::prepare::{LENGTH_COLUMN, Prepared};
 use crate::error::{Error, Result};
 use crate::limits::{BATCH_ROWS_MAX, MERGE_RUNS_MAX, RUN_BATCH_BYTES_MIN};
-use crate::snapshot::format;
 
 /// Batches of a run: small enough that one of each run of a merge fits in memory, with its keys.
-pub(super) fn group_bounds(memory_bytes: usize) -> Bounds {
+pub(super) fn batch_bounds(memory_bytes: usize) -> Bounds {
     Bounds { rows: BATCH_ROWS_MAX, bytes: (memory_bytes / (4 * MERGE_RUNS_MAX)).max(RUN_BATCH_BYTES_MIN) }
 }
 
@@ -77,71 +75,56 @@ impl MemoryRun {
     }
 }
 
-/// A run in a file.
+/// A run in a file, read once from its start.
 pub(super) struct Run {
     file: File,
-    metadata: ArrowReaderMetadata,
-    group_memory_bytes_max: usize,
+    batch_memory_bytes_max: usize,
 }
 
 impl Run {
     /// Writes the batches that `next` yields.
     pub(super) fn write(
+        schema: &Schema,
         bounds: Bounds,
         mut next: impl FnMut(Bounds) -> Result<Option<RecordBatch>>,
     ) -> Result<Self> {
         let file = tempfile::tempfile().map_err(unwritable)?;
-        let mut writer: Option<ArrowWriter<File>> = None;
-        let mut group_memory_bytes_max = 0;
+        let mut writer = StreamWriter::try_new_buffered(file, schema).map_err(unwritable)?;
+        let mut batch_memory_bytes_max = 0;
         while let Some(batch) = next(bounds)? {
-            let writer = match &mut writer {
-                Some(writer) => writer,
-                None => {
-                    let file = file.try_clone().map_err(unwritable)?;
-                    let opened = ArrowWriter::try_new(file, batch.schema(), Some(format::run_properties()));
-                    writer.insert(opened.map_err(unwritable)?)
-                }
-            };
-            writer.write(&batch).and_then(|()| writer.flush()).map_err(unwritable)?;
+            writer.write(&batch).map_err(unwritable)?;
             // The keys of a merge take about as much again as the rows, at the worst.
-            group_memory_bytes_max = group_memory_bytes_max.max(2 * batch.get_array_memory_size());
+            batch_memory_bytes_max = batch_memory_bytes_max.max(2 * batch.get_array_memory_size());
         }
-        let writer = writer.ok_or_else(|| Error::bug("a sorted run has no rows"))?;
-        writer.close().map_err(unwritable)?;
-        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(unreadable)?;
-        Ok(Self { file, metadata, group_memory_bytes_max })
+        let mut file = writer
+            .into_inner()
+            .map_err(unwritable)?
+            .into_inner()
+            .map_err(|error| unwritable(error.into_error()))?;
+        file.rewind().map_err(unwritable)?;
+        Ok(Self { file, batch_memory_bytes_max })
     }
 
     /// What one batch of this run takes in a merge, at the most.
-    pub(super) fn group_memory_bytes_max(&self) -> usize {
-        self.group_memory_bytes_max
+    pub(super) fn batch_memory_bytes_max(&self) -> usize {
+        self.batch_memory_bytes_max
     }
 
-    /// Number of batches.
-    pub(super) fn groups(&self) -> usize {
-        self.metadata.metadata().num_row_groups()
-    }
-
-    /// One batch.
-    pub(super) fn read(&self, group: usize) -> Result<RecordBatch> {
-        let rows = usize::try_from(self.metadata.metadata().row_group(group).num_rows()).unwrap_or(0);
-        let file = self.file.try_clone().map_err(unreadable)?;
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
-        let mut reader =
-            builder.with_row_groups(vec![group]).with_batch_size(rows).build().map_err(unreadable)?;
-        let batch = reader.next().ok_or_else(|| Error::bug("a sorted run lost its rows"))?;
-        batch.map_err(unreadable)
+    /// The batches, in order.
+    pub(super) fn read(self) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+        let batches = StreamReader::try_new_buffered(self.file, None).map_err(unreadable)?;
+        Ok(batches.map(|batch| batch.map_err(unreadable)))
     }
 }
 
 fn unwritable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    let folder = tempfile::env::temp_dir();
+    let folder = std::env::temp_dir();
     Error::failed(format!("unable to write a temporary file in '{}'", folder.display()))
         .because(error)
         .hint("sorting a large table needs room there; TMPDIR names another folder")
 }
 
 fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    let folder = tempfile::env::temp_dir();
+    let folder = std::env::temp_dir();
     Error::failed(format!("unable to read back a temporary file in '{}'", folder.display())).because(error)
 }

@@ -183,7 +183,8 @@ async fn forged_manifests_are_refused() {
         (|m| m.tenants += 1, "the tenant index does not hold the manifest's number of tenants"),
         (
             |m| m.index.rows += 1,
-            "file 'tenants.parquet' is no tenant index: it holds 21 entries, expected 22 and at most 16777216",
+            "file 'tenants.parquet' is no tenant index: \
+             it holds 21 entries, expected 22 and at most 16777216",
         ),
     ];
     for (change, what) in cases {

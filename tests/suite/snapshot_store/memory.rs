@@ -1,4 +1,5 @@
-//! A source whose rows are in memory, a store that counts and fails on demand, and a folder to put snapshots in.
+//! A source whose rows are in memory, a store that counts and fails on demand, and a folder to put snapshots
+//! in.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -112,7 +113,8 @@ impl Memory {
         self.description.tables.push(table);
     }
 
-    /// `public.issues`: `count` rows of `sites` sites in no order, every 50th without site; titles of some length.
+    /// `public.issues`: `count` rows of `sites` sites in no order, every 50th without site; titles of some
+    /// length.
     pub fn add_issues(&mut self, sites: i64, count: i64) {
         let columns = vec![
             column("site", TypeKind::Int64),
