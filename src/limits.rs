@@ -15,8 +15,8 @@ pub const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Batches waiting between two stages; more only adds memory, the slower stage decides the speed.
 pub const QUEUE_BATCHES_MAX: usize = 4;
 
-/// Blocks (8 kB) of one scan's TID range on PostgreSQL: 128 MB, so that a large table is shared by all readers and the
-/// planning of a range costs nothing beside reading it.
+/// Blocks (8 kB) of one scan's TID range on PostgreSQL: 128 MB, so that a large table is shared by all
+/// readers and the planning of a range costs nothing beside reading it.
 pub const SCAN_CHUNK_BLOCKS: u64 = 16_384;
 
 /// Encoded bytes of one data file: built in memory, hashed, then put with one create-only request.
@@ -57,8 +57,9 @@ pub const TENANT_ATTEMPTS_MAX: usize = 4;
 /// First pause between two attempts; doubles each time.
 pub const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// Steps that a sequence is moved by drawing from it; a longer way is jumped. Drawing can never take back a number that
-/// a neighbour draws at the same moment, and no neighbour draws so many in the moment that a jump takes.
+/// Steps that a sequence is moved by drawing from it; a longer way is jumped. Drawing can never take back a
+/// number that a neighbour draws at the same moment, and no neighbour draws so many in the moment that a jump
+/// takes.
 pub const SEQUENCE_STEPS_MAX: i64 = 10_000;
 
 /// Rows that SQLite's thread may be ahead of their reader; more costs memory when rows are wide.

@@ -25,9 +25,11 @@ create table app.projects (
 alter table app.projects drop column dropped;
 create unique index by_name on app.projects (name) where name is not null;
 create unique index by_lower on app.projects (lower(name));
-create table app.events (site bigint references app.sites, at date, no bigint generated always as identity, body jsonb,
+create table app.events (site bigint references app.sites, at date, no bigint generated always as identity,
+    body jsonb,
     primary key (at, no)) partition by range (at);
-create table app.events_old partition of app.events for values from (minvalue) to ('2026-01-01') partition by hash (no);
+create table app.events_old partition of app.events for values from (minvalue) to ('2026-01-01')
+    partition by hash (no);
 create table app.events_old_0 partition of app.events_old for values with (modulus 1, remainder 0);
 create table app.events_new partition of app.events default;
 create table app.notes (no serial, other bigint default nextval('app.shared_numbers'));

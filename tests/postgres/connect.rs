@@ -40,7 +40,8 @@ async fn a_role_without_privileges_is_told_which() {
     let database = cluster.new_database();
     psql(
         &database,
-        "create table sites (id serial primary key); create role clerk login; alter table sites enable row level security",
+        "create table sites (id serial primary key); create role clerk login;
+         alter table sites enable row level security",
     );
     let database = database.replace("postgres@", "clerk@");
     let shard = super::support::open_shard(&database).await;

@@ -25,11 +25,13 @@ insert into counters values (1, 250), (2, 250);
 ";
 
 const DELETE_SITE_1: &str = "delete from issues using projects p where p.id = project and p.site = 1;
-    update projects set parent = null where site = 1; delete from projects where site = 1; delete from sites where id = 1;";
+    update projects set parent = null where site = 1; delete from projects where site = 1;
+    delete from sites where id = 1;";
 
 /// All rows of all tables by plain SQL.
-const EVERYTHING: &str = "select 'sites', s::text from sites s union all select 'projects', p::text from projects p
-    union all select 'issues', i::text from issues i union all select 'counters', c::text from counters c order by 1, 2";
+const EVERYTHING: &str = "select 'sites', s::text from sites s
+    union all select 'projects', p::text from projects p union all select 'issues', i::text from issues i
+    union all select 'counters', c::text from counters c order by 1, 2";
 
 fn rules() -> Tenancy {
     tenancy(&[
@@ -198,7 +200,8 @@ async fn the_write_set_sees_what_a_trigger_does_to_a_neighbour() {
 #[tokio::test]
 async fn counts_of_an_earlier_transaction_are_not_counted_again() {
     let lost = lose_site_1().await;
-    // One connection, one transaction behind the other: the server keeps the counters of the first for a while.
+    // One connection, one transaction behind the other: the server keeps the counters of the first for a
+    // while.
     let shard = reinstate::shard::open(&reinstate::model::ShardName::new("shop"), &url(&lost.database), 1)
         .await
         .expect("open");
@@ -224,7 +227,8 @@ async fn a_live_row_with_the_same_key_is_named_and_the_tenant_is_rolled_back() {
     assert_eq!(
         error.chain(),
         "unable to write rows of table 'public.sites': duplicate key value violates unique constraint \
-         \"sites_pkey\" (Key (id)=(1) already exists) in table 'public.sites', constraint 'sites_pkey', at COPY sites, line 1"
+         \"sites_pkey\" (Key (id)=(1) already exists) in table 'public.sites', \
+         constraint 'sites_pkey', at COPY sites, line 1"
     );
     assert!(error.hints()[0].starts_with("a live row has the same key"));
     assert!(!is_transient(&error));
@@ -291,7 +295,8 @@ async fn a_server_that_goes_away_can_be_resumed() {
     let mut session = session(lost.shard.as_ref(), "1").await;
     psql(
         &lost.database,
-        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'reinstate' and datname = current_database()",
+        "select pg_terminate_backend(pid) from pg_stat_activity
+         where application_name = 'reinstate' and datname = current_database()",
     );
     let error = lost.write_all(session.as_mut()).await.expect_err("gone");
     assert_eq!(error.kind(), Kind::Interrupted, "{}", error.chain());
@@ -307,7 +312,8 @@ async fn sequences_move_forward_only() {
     let database = Cluster::start().new_database();
     psql(
         &database,
-        "create sequence up; create sequence fresh; create sequence down increment -3 start -1; create sequence far; select setval('up', 50)",
+        "create sequence up; create sequence fresh; create sequence down increment -3 start -1;
+         create sequence far; select setval('up', 50)",
     );
     let shard = open_shard(&database).await;
     shard.prepare_journal().await.expect("journal");
@@ -351,7 +357,8 @@ async fn rows_in_a_circle_commit_where_the_keys_can_wait_and_fail_where_one_is_m
         "create table a (id int primary key, site int, b int);
          create table b (id int primary key, site int, a int references a deferrable);
          alter table a add foreign key (b) references b deferrable;
-         begin; set constraints all deferred; insert into a values (1, 1, 2); insert into b values (2, 1, 1); commit",
+         begin; set constraints all deferred; insert into a values (1, 1, 2);
+         insert into b values (2, 1, 1); commit",
     );
     let rules = tenancy(&[("public.a", direct("site")), ("public.b", direct("site"))]);
     let shard = open_shard(&database).await;

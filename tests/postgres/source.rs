@@ -76,7 +76,8 @@ async fn a_scan_keeps_to_the_tenants_and_columns_that_were_asked_for() {
     let batches = scan(source.as_ref(), "public.comments", &wanted).await;
     let expected: usize = psql(
         &database,
-        "select count(*) from comments c join issues i on i.id = c.issue join projects p on p.id = i.project where p.site = 3",
+        "select count(*) from comments c join issues i on i.id = c.issue
+         join projects p on p.id = i.project where p.site = 3",
     )
     .parse()
     .expect("count");
@@ -110,7 +111,8 @@ async fn a_scan_under_concurrent_writes_yields_the_rows_of_its_instant() {
                     &format!(
                         "update t set n = n + 1 where id % 3 = 0 and id < 9000;
                          delete from t where id in (select id from t where n > 0 limit 100);
-                         insert into t select i, 1, 1, repeat('y', 6000) from generate_series({from}, {from} + 500) i;
+                         insert into t select i, 1, 1, repeat('y', 6000)
+                           from generate_series({from}, {from} + 500) i;
                          vacuum t",
                     ),
                 );
@@ -266,4 +268,65 @@ async fn a_truncate_between_snapshot_and_scan_waits() {
     let stream = source.scan(&name("public.comments"), &Scan::default()).await.expect("scan");
     let batches: Vec<_> = stream.try_collect().await.expect("batches");
     assert_eq!(rows(&batches), 30_000);
+}
+
+#[tokio::test]
+async fn a_table_that_is_truncated_while_the_snapshot_is_taken_is_not_read_as_empty() {
+    let database = Cluster::start().new_database();
+    psql(&database, FLEET);
+    let neighbour = {
+        let database = database.clone();
+        std::thread::spawn(move || psql(&database, "begin; truncate comments; select pg_sleep(1.2); commit"))
+    };
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    // The snapshot is older than the commit, the lock is had after it.
+    let opened = live::open(&ShardName::new("shop"), &url(&database), &fleet(), 1).await;
+    let error = opened.err().expect("the rows are gone");
+    assert_eq!(
+        error.to_string(),
+        "unable to take a snapshot: table 'public.comments' was truncated or rewritten at this moment"
+    );
+    assert_eq!(error.kind(), Kind::Interrupted);
+    neighbour.join().expect("neighbour");
+}
+
+#[tokio::test]
+async fn rows_that_row_security_hides_are_an_error_and_not_missing() {
+    let database = Cluster::start().new_database();
+    psql(
+        &database,
+        "create table t (site int); insert into t values (1), (2); create role guard login;
+         grant select on t to guard; alter table t enable row level security;
+         create policy one on t using (site = 1)",
+    );
+    let source =
+        open_source(&database.replace("postgres@", "guard@"), &tenancy(&[("public.t", direct("site"))]))
+            .await;
+    let stream = source.scan(&name("public.t"), &Scan::default()).await.expect("scan");
+    let error = stream.try_collect::<Vec<_>>().await.expect_err("hidden rows");
+    assert_eq!(error.kind(), Kind::Refused);
+    assert_eq!(
+        error.chain(),
+        "unable to read table 'public.t': query would be affected by \
+         row-level security policy for table \"t\""
+    );
+}
+
+#[tokio::test]
+async fn a_snapshot_that_lost_its_locks_is_not_read_on() {
+    let database = Cluster::start().new_database();
+    psql(&database, FLEET);
+    let source = open_source(&database, &fleet()).await;
+    scan(source.as_ref(), "public.sites", &Scan::default()).await;
+    // The leader is the oldest connection; the readers stay.
+    psql(
+        &database,
+        "select pg_terminate_backend(pid) from pg_stat_activity
+         where application_name = 'reinstate' and datname = current_database()
+         order by backend_start limit 1",
+    );
+    let stream = source.scan(&name("public.comments"), &Scan::default()).await.expect("scan");
+    let error = stream.try_collect::<Vec<_>>().await.expect_err("no locks");
+    assert_eq!(error.to_string(), "unable to keep the snapshot of shard 'shop' open");
+    assert_eq!(error.kind(), Kind::Interrupted);
 }

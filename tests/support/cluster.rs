@@ -1,8 +1,9 @@
 //! A throwaway PostgreSQL server for tests.
 //!
-//! `initdb` in a folder of its own, a free port, trust authentication, no fsync. The server never outlives the test
-//! process, however that ends: it is the child of a shell that waits for the end of a pipe which the test process holds,
-//! then stops the server and removes the folder. A machine without PostgreSQL fails the tests; it does not skip them.
+//! `initdb` in a folder of its own, a free port, trust authentication, no fsync. The server never outlives
+//! the test process, however that ends: it is the child of a shell that waits for the end of a pipe which the
+//! test process holds, then stops the server and removes the folder. A machine without PostgreSQL fails the
+//! tests; it does not skip them.
 
 #![allow(dead_code)] // Each test binary uses its own part.
 

@@ -1,7 +1,8 @@
-//! Connecting: URL to a connection whose settings are known, whatever the role's or the database's defaults are.
+//! Connecting: URL to a connection whose settings are known, whatever the role's or the database's defaults
+//! are.
 //!
-//! A server that is just starting, or that refuses one more connection, gets a few more attempts; a wrong password
-//! or database does not. No message holds the URL's secrets.
+//! A server that is just starting, or that refuses one more connection, gets a few more attempts; a wrong
+//! password or database does not. No message holds the URL's secrets.
 
 use std::io::ErrorKind;
 use std::str::FromStr;
@@ -128,7 +129,8 @@ fn may_pass(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Settings of every connection. They are set once it is open, because poolers refuse them as start-up parameters.
+/// Settings of every connection. They are set once it is open, because poolers refuse them as start-up
+/// parameters.
 fn settings() -> String {
     let lock_timeout_ms = LOCK_TIMEOUT.as_millis();
     format!(

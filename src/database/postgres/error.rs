@@ -1,7 +1,8 @@
 //! What the server said, as an [`Error`] with a kind and the next action.
 //!
-//! SQLSTATE decides: a lost connection is [`Kind::Interrupted`], a missing privilege [`Kind::Refused`], anything else
-//! [`Kind::Failed`]; causes that may pass carry [`Transient`]. The server's message, detail and constraint are kept.
+//! SQLSTATE decides: a lost connection is [`Kind::Interrupted`], a missing privilege [`Kind::Refused`],
+//! anything else [`Kind::Failed`]; causes that may pass carry [`Transient`]. The server's message, detail and
+//! constraint are kept.
 
 use sqlx::postgres::PgDatabaseError;
 

@@ -1,7 +1,8 @@
 //! Background work as a bounded stream of batches.
 //!
-//! Work starts when the stream is first polled, so that a caller may open many streams and read them one by one; it
-//! stops when the stream is dropped. An error ends the stream, and a worker that panicked is an error, never an end.
+//! Work starts when the stream is first polled, so that a caller may open many streams and read them one by
+//! one; it stops when the stream is dropped. An error ends the stream, and a worker that panicked is an
+//! error, never an end.
 
 use arrow::array::RecordBatch;
 use futures::StreamExt;
@@ -49,7 +50,8 @@ fn start(workers: Vec<Worker>) -> (Receiver<Result<RecordBatch>>, JoinSet<Result
         let sender = sender.clone();
         running.spawn(async move {
             if let Err(error) = worker(sender.clone()).await {
-                // At once, not when the other workers are through. If the reader is gone nobody wants to know.
+                // At once, not when the other workers are through. If the reader is gone nobody wants to
+                // know.
                 let _ = sender.send(Err(error)).await;
             }
             Ok(())

@@ -7,8 +7,8 @@
 //! tuples    COPY BINARY stream ──► tuples
 //! ```
 //!
-//! Servers from version 14 on: scans by TID range, multiranges, and binary arrays of user types that may come from
-//! another cluster exist since then. Nothing here writes.
+//! Servers from version 14 on: scans by TID range, multiranges, and binary arrays of user types that may come
+//! from another cluster exist since then. Nothing here writes.
 
 pub mod catalog;
 pub mod connect;

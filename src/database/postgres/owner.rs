@@ -1,4 +1,5 @@
-//! From an [`OwnerPath`] to SQL: who owns each row (for scans), and which rows are one tenant's (for everything else).
+//! From an [`OwnerPath`] to SQL: who owns each row (for scans), and which rows are one tenant's (for
+//! everything else).
 //!
 //! ```text
 //! scan     SELECT p2."site"::text, r."id", … FROM ONLY "s"."comments" r
@@ -6,9 +7,10 @@
 //! tenant   … WHERE EXISTS (SELECT FROM ONLY "s"."issues" p1 WHERE … AND EXISTS (… p2."site" = ID::bigint …))
 //! ```
 //!
-//! A tenant id is data: it arrives as a parameter or through `current_setting('reinstate.tenant')`, never in the text.
-//! Operators are `pg_catalog`'s, so that no operator of a user can change what equal means. An id must be the canonical
-//! text of its value (`7`, not `007`): what a cast would cut off or round can then never hit another tenant.
+//! A tenant id is data: it arrives as a parameter or through `current_setting('reinstate.tenant')`, never in
+//! the text. Operators are `pg_catalog`'s, so that no operator of a user can change what equal means. An id
+//! must be the canonical text of its value (`7`, not `007`): what a cast would cut off or round can then
+//! never hit another tenant.
 
 use super::catalog::Relations;
 use crate::error::{Error, Result};
@@ -46,7 +48,8 @@ fn link(step: &Step, below: &str, above: &str) -> String {
     equal.collect::<Vec<_>>().join(" AND ")
 }
 
-/// FROM clause of a table and the way to its owner; each row of the table appears once (see [`require_unique_hops`]).
+/// FROM clause of a table and the way to its owner; each row of the table appears once (see
+/// [`require_unique_hops`]).
 pub fn from_clause(relations: &Relations, table: &TableName, path: Option<&OwnerPath>) -> Result<String> {
     let mut sql = format!("{} {ROW}", relations.from_item(table)?);
     for (hops, step) in path.iter().flat_map(|path| path.steps.iter().enumerate()) {
@@ -106,8 +109,9 @@ const TYPES_OF_WORDS: &[&str] = &[
     "timestamp without time zone",
 ];
 
-/// A type's name as it may stand in SQL. It was spelled by `format_type()`, but comes by way of a file that anybody
-/// could have edited: so a user's type is quoted anew, and of a built-in one nothing passes but words and a modifier.
+/// A type's name as it may stand in SQL. It was spelled by `format_type()`, but comes by way of a file that
+/// anybody could have edited: so a user's type is quoted anew, and of a built-in one nothing passes but words
+/// and a modifier.
 pub fn type_name(text: &str) -> Result<String> {
     if let Ok(user_type) = text.parse::<TableName>() {
         return Ok(user_type.quoted());

@@ -1,8 +1,8 @@
 //! Connections of one command to one server.
 //!
-//! A connection goes back only when its user says that it is clean ([`Lease::release`]); dropped in any other way it
-//! is closed, and the server rolls its transaction back. So a failed or cancelled piece of work can never leak an open
-//! transaction, half a COPY or a setting into the next one.
+//! A connection goes back only when its user says that it is clean ([`Lease::release`]); dropped in any other
+//! way it is closed, and the server rolls its transaction back. So a failed or cancelled piece of work can
+//! never leak an open transaction, half a COPY or a setting into the next one.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};

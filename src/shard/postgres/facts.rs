@@ -23,7 +23,8 @@ const TABLES: &str = concat!(
 /// What the role may do with every sequence.
 const SEQUENCES: &str = "select n.nspname::text, c.relname::text
      from pg_class c join pg_namespace n on n.oid = c.relnamespace
-     where c.relkind = 'S' and not (has_sequence_privilege(c.oid, 'select') and has_sequence_privilege(c.oid, 'update'))";
+     where c.relkind = 'S' and not (has_sequence_privilege(c.oid, 'select')
+                                 and has_sequence_privilege(c.oid, 'update'))";
 
 /// What concerns every table of the server.
 const SETTINGS: &str = "select current_user::text, pg_is_in_recovery(),
@@ -107,7 +108,8 @@ async fn sequence_obstacles(
     Ok(())
 }
 
-/// Triggers run as they do for the application: what they write is counted, and refused if it is not in the plan.
+/// Triggers run as they do for the application: what they write is counted, and refused if it is not in the
+/// plan.
 fn warnings(catalog: &Catalog) -> Vec<String> {
     let of_table = catalog.tables.iter().filter_map(|table| {
         let firing = table.triggers.iter().filter(|trigger| trigger.on_insert);

@@ -1,7 +1,8 @@
 //! The journal: which tenant was restored here by which plan. Its row commits with the tenant's rows.
 //!
-//! The only DDL of the engine, and only while the journal is missing: a role without CREATE works where a DBA has run
-//! [`DDL`]. Instants are text in ISO form, so that what is read is what was written, to the nanosecond.
+//! The only DDL of the engine, and only while the journal is missing: a role without CREATE works where a DBA
+//! has run [`DDL`]. Instants are text in ISO form, so that what is read is what was written, to the
+//! nanosecond.
 
 use jiff::Timestamp;
 use sqlx::postgres::{PgConnection, PgRow};
@@ -28,7 +29,8 @@ CREATE TABLE IF NOT EXISTS reinstate.journal (
   PRIMARY KEY (plan, tenant)
 );";
 
-/// Processes that create the journal at the same moment do it one after the other: IF NOT EXISTS alone may fail then.
+/// Processes that create the journal at the same moment do it one after the other: IF NOT EXISTS alone may
+/// fail then.
 const CREATION_LOCK: &str = "select pg_advisory_xact_lock(hashtextextended('reinstate.journal', 0))";
 
 const COLUMNS: &str =
@@ -43,7 +45,8 @@ pub async fn prepare(connection: &mut PgConnection) -> Result<()> {
             if denied { error.hint(format!("or let its owner run, once:\n{DDL}")) } else { error }
         })?;
     }
-    let sql = "select has_table_privilege('reinstate.journal', 'select') and has_table_privilege('reinstate.journal', 'insert')";
+    let sql = "select has_table_privilege('reinstate.journal', 'select')
+                  and has_table_privilege('reinstate.journal', 'insert')";
     let unable = |error| failure("unable to check the journal 'reinstate.journal'", error);
     match sqlx::query_scalar::<_, bool>(sql).fetch_one(connection).await.map_err(unable)? {
         true => Ok(()),

@@ -1,12 +1,12 @@
 //! A live PostgreSQL database as a shard.
 //!
 //! ```text
-//! facts     what it is, what the role may do          read      ordinary SELECTs: counts, rows for verification
-//! journal   schema `reinstate`, what is restored      session   one tenant's transaction: COPY in, COPY out, count, commit
+//! facts     what it is, what the role may do      read      ordinary SELECTs: counts, rows for verification
+//! journal   schema `reinstate`, what is done      session   one tenant's transaction: COPY in, out, commit
 //! ```
 //!
-//! Every connection is a [`Lease`](crate::database::postgres::pool::Lease): it goes back when its work ended well and is
-//! closed otherwise, so that the server rolls back whatever was open.
+//! Every connection is a [`Lease`](crate::database::postgres::pool::Lease): it goes back when its work ended
+//! well and is closed otherwise, so that the server rolls back whatever was open.
 
 mod facts;
 mod journal;

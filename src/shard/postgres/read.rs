@@ -1,7 +1,8 @@
-//! Reading live rows with ordinary SELECT statements: counts for the plan, rows for the independent verification.
+//! Reading live rows with ordinary SELECT statements: counts for the plan, rows for the independent
+//! verification.
 //!
-//! This is another way than the session's COPY on purpose: the two must agree. An id that is no value of the tenant
-//! column's type (`abc` where ids are numbers) has no rows; it is no error.
+//! This is another way than the session's COPY on purpose: the two must agree. An id that is no value of the
+//! tenant column's type (`abc` where ids are numbers) has no rows; it is no error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,8 +24,8 @@ use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX};
 use crate::model::wire::{Decoder, Tuples, push_tuple};
 use crate::model::{OwnedTable, Table, TenantId};
 
-/// Live rows of each tenant. Ids are compared as values of the column's type, which an index can serve; only if one
-/// of them is no such value, all are compared as text, which reads the whole table.
+/// Live rows of each tenant. Ids are compared as values of the column's type, which an index can serve; only
+/// if one of them is no such value, all are compared as text, which reads the whole table.
 pub async fn live_rows(
     connection: &mut PgConnection,
     relations: &Relations,

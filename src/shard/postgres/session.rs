@@ -7,9 +7,9 @@
 //! end     journal row ─► COMMIT
 //! ```
 //!
-//! Triggers, defaults and checks of the tables run with the search path that the role has by default, as they do for
-//! the application; the statements here name every schema. Deferrable keys are checked at commit, so that rows may
-//! point at each other in a circle.
+//! Triggers, defaults and checks of the tables run with the search path that the role has by default, as they
+//! do for the application; the statements here name every schema. Deferrable keys are checked at commit, so
+//! that rows may point at each other in a circle.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,7 +35,8 @@ const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED;
                      SET LOCAL search_path TO DEFAULT;
                      SET CONSTRAINTS ALL DEFERRED";
 
-/// Rows written by this transaction, and by earlier ones of the connection that are not flushed yet; hence the base line.
+/// Rows written by this transaction, and by earlier ones of the connection that are not flushed yet; hence
+/// the base line.
 const COUNTERS: &str =
     "select relid::int8, n_tup_ins, n_tup_upd, n_tup_del from pg_catalog.pg_stat_xact_all_tables
                         where n_tup_ins + n_tup_upd + n_tup_del > 0";
@@ -69,7 +70,8 @@ pub async fn begin(
     let mut connection = pool.lease().await?;
     sqlx::raw_sql(BEGIN).execute(&mut *connection).await.map_err(unable)?;
     let baseline = counters(&mut connection).await.map_err(unable)?;
-    let sql = "select pg_try_advisory_xact_lock($1), set_config($2, $3, true), pg_backend_pid(), current_setting('track_counts')::bool";
+    let sql = "select pg_try_advisory_xact_lock($1), set_config($2, $3, true), pg_backend_pid(),
+                      current_setting('track_counts')::bool";
     let (ours, _, pid, counts): (bool, String, i32, bool) = sqlx::query_as(sql)
         .bind(lock_key(tenant))
         .bind(TENANT_SETTING)
@@ -103,9 +105,9 @@ pub async fn begin(
     Ok(claim)
 }
 
-/// The advisory lock of a tenant: one 64-bit number (`objsubid` 1 in `pg_locks`) out of a hash that begins with our
-/// name, so that other users of advisory locks are hit by accident only. Locks are the database's own; the plan is no
-/// part of it, since two plans must not restore one tenant at a time either.
+/// The advisory lock of a tenant: one 64-bit number (`objsubid` 1 in `pg_locks`) out of a hash that begins
+/// with our name, so that other users of advisory locks are hit by accident only. Locks are the database's
+/// own; the plan is no part of it, since two plans must not restore one tenant at a time either.
 fn lock_key(tenant: &TenantId) -> i64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"reinstate tenant\0");
@@ -153,8 +155,8 @@ struct PostgresSession {
     pid: i32,
     /// Counters as they were before the first statement.
     baseline: Counters,
-    /// Every statement so far ended well. Only then may the transaction commit (COMMIT of a failed transaction rolls
-    /// back and reports success) and the connection be used again.
+    /// Every statement so far ended well. Only then may the transaction commit (COMMIT of a failed
+    /// transaction rolls back and reports success) and the connection be used again.
     sound: bool,
 }
 
@@ -254,15 +256,16 @@ impl Session for PostgresSession {
             return Ok(());
         }
         let (pool, pid) = (self.pool, self.pid);
-        // Closing makes the server roll back. The tenant's lock is free when its process is gone; a retry that comes
-        // earlier would take our own past for somebody else.
+        // Closing makes the server roll back. The tenant's lock is free when its process is gone; a retry
+        // that comes earlier would take our own past for somebody else.
         drop(self.connection);
         wait_until_gone(&pool, pid).await
     }
 }
 
 impl PostgresSession {
-    /// Begins a step that leaves the session unsound unless it comes to its end, by an error or by cancellation.
+    /// Begins a step that leaves the session unsound unless it comes to its end, by an error or by
+    /// cancellation.
     fn begin_step(&mut self) -> Result<()> {
         if !std::mem::take(&mut self.sound) {
             return Err(Error::bug(format!(
@@ -327,7 +330,8 @@ impl PostgresSession {
     }
 }
 
-/// Ends a COPY whose rows cannot be had. The session is unsound from here on, so it does not matter how that went.
+/// Ends a COPY whose rows cannot be had. The session is unsound from here on, so it does not matter how that
+/// went.
 async fn give_up(copy: PgCopyIn<&mut PgConnection>) {
     let _ = copy.abort("the rows cannot be read").await;
 }
@@ -351,8 +355,9 @@ async fn wait_until_gone(pool: &Arc<Pool>, pid: i32) -> Result<()> {
     }
 }
 
-/// Moves a sequence to `restored_max` unless it is there already. Short ways are drawn, step by step, which can never
-/// take back a number that a neighbour draws at the same moment; see [`SEQUENCE_STEPS_MAX`] for the long ones.
+/// Moves a sequence to `restored_max` unless it is there already. Short ways are drawn, step by step, which
+/// can never take back a number that a neighbour draws at the same moment; see [`SEQUENCE_STEPS_MAX`] for the
+/// long ones.
 async fn advance(
     connection: &mut PgConnection,
     sequence: &Sequence,

@@ -5,8 +5,8 @@ use sqlx::postgres::PgConnection;
 use super::{Tables, Unsendable, with_user_tables};
 use crate::model::{Column, TypeKind};
 
-/// `base` resolves domains, however deep. `unsendable` are the types without a binary form, and those made of such a
-/// type: arrays, domains, composites, ranges.
+/// `base` resolves domains, however deep. `unsendable` are the types without a binary form, and those made of
+/// such a type: arrays, domains, composites, ranges.
 const COLUMNS: &str = concat!(
     with_user_tables!(),
     ", base(oid, at) as (
@@ -25,8 +25,9 @@ const COLUMNS: &str = concat!(
          select oid from pg_type where typsend = 0 and typtype <> 'p'
          union
          select made_of.whole from unsendable join made_of on made_of.part = unsendable.oid)
-     select u.oid::int8, a.attname::text, format_type(a.atttypid, a.atttypmod), n.nspname::text, t.typname::text,
-            t.typtype::text, a.attnotnull, a.attgenerated <> '', a.atttypid in (select oid from unsendable)
+     select u.oid::int8, a.attname::text, format_type(a.atttypid, a.atttypmod),
+            n.nspname::text, t.typname::text, t.typtype::text, a.attnotnull, a.attgenerated <> '',
+            a.atttypid in (select oid from unsendable)
      from user_tables u
      join pg_attribute a on a.attrelid = u.oid and a.attnum > 0 and not a.attisdropped
      join base on base.oid = a.atttypid

@@ -1,7 +1,7 @@
 //! What fires when a row arrives (triggers), and what hands out its numbers (sequences).
 //!
-//! A sequence is found through ownership (serial, identity) or through a default that names it. One that is only named
-//! in a text, `nextval('numbers'::text)`, leaves no trace in the catalog and is not seen.
+//! A sequence is found through ownership (serial, identity) or through a default that names it. One that is
+//! only named in a text, `nextval('numbers'::text)`, leaves no trace in the catalog and is not seen.
 
 use sqlx::postgres::PgConnection;
 

@@ -5,8 +5,8 @@ use sqlx::postgres::PgConnection;
 use super::{Tables, with_user_tables};
 use crate::model::{ForeignKey, TableName, UniqueKey};
 
-/// Key columns in their order; an expression has no column. A key over part of the rows, or over expressions, is no
-/// key of columns.
+/// Key columns in their order; an expression has no column. A key over part of the rows, or over expressions,
+/// is no key of columns.
 const UNIQUE_KEYS: &str = concat!(
     with_user_tables!(),
     "select u.oid::int8, c.relname::text, i.indisprimary, i.indpred is null and i.indexprs is null,

@@ -1,11 +1,12 @@
 //! A live PostgreSQL database as a source: one instant, many readers.
 //!
 //! ```text
-//! leader  BEGIN REPEATABLE READ, exports its snapshot, reads the catalog, locks the tables against DDL, then waits
-//! reader  BEGIN REPEATABLE READ, imports the snapshot, COPYs ranges of rows          (as many as connections allow)
+//! leader  BEGIN REPEATABLE READ, exports its snapshot, reads the catalog, locks tables against DDL, waits
+//! reader  BEGIN REPEATABLE READ, imports the snapshot, COPYs ranges of rows  (as many as connections allow)
 //! ```
 //!
-//! Works on a primary, a standby and a recovered instance alike. Nothing here writes: every transaction is READ ONLY.
+//! Works on a primary, a standby and a recovered instance alike. Nothing here writes: every transaction is
+//! READ ONLY.
 
 mod scan;
 mod snapshot;

@@ -1,11 +1,11 @@
 //! One scan: ranges of a table, COPYed by several readers, decoded into batches.
 //!
 //! ```text
-//! Plan ──► ranges ──► reader: COPY (SELECT owner, columns …) ──► tuples ──► rayon: split, hash, decode ──► batch
+//! Plan ──► ranges ──► reader: COPY (SELECT owner, columns …) ──► tuples ──► rayon: hash, decode ──► batch
 //! ```
 //!
-//! An ordinary table is cut by TID: a row version lives at one place, so every row of the snapshot comes exactly once.
-//! A partitioned table is one piece, since places repeat between its leaves.
+//! An ordinary table is cut by TID: a row version lives at one place, so every row of the snapshot comes
+//! exactly once. A partitioned table is one piece, since places repeat between its leaves.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,9 +67,13 @@ impl Plan {
         }
         let from = owner::from_clause(&snapshot.relations, name, path)?;
         let tenants = scan.tenants.as_deref().filter(|_| path.is_some()).map(array_text);
-        // Compared as text, so that an id that is no value of the column's type finds nothing instead of failing.
+        // Compared as text, so that an id that is no value of the column's type finds nothing instead of
+        // failing.
         let filter = tenants.as_ref().map_or("true".to_owned(), |_| {
-            format!("{owner}::pg_catalog.text OPERATOR(pg_catalog.=) ANY (SELECT unnest(current_setting('{TENANTS_SETTING}')::text[]))")
+            format!(
+                "{owner}::pg_catalog.text OPERATOR(pg_catalog.=) ANY
+                   (SELECT unnest(current_setting('{TENANTS_SETTING}')::text[]))"
+            )
         });
         let query = format!("SELECT {columns} FROM {from} WHERE {filter}");
         let ranges = ranges(snapshot, name, path.is_some_and(|path| !path.steps.is_empty()), readers_max)?;
@@ -92,7 +96,7 @@ impl Plan {
                     // A reader for each range: other scans get their turn in between.
                     while let Some(range) = next(&ranges) {
                         let mut reader = snapshot.readers.lease().await?;
-                        if !copy_range(&mut reader, &shape, &range, &sender).await? {
+                        if !copy_range(&mut reader, &snapshot, &shape, &range, &sender).await? {
                             return Ok(());
                         }
                         reader.release();
@@ -128,7 +132,8 @@ fn ranges(snapshot: &Snapshot, name: &TableName, joins: bool, readers: usize) ->
     let relation = snapshot.relations.get(name)?;
     let blocks =
         if relation.partitioned { 0 } else { snapshot.blocks.get(&relation.oid).copied().unwrap_or(0) };
-    // Each range of a table that is joined to its owners may build the owners' hash table anew: no more ranges than readers.
+    // Each range of a table that is joined to its owners may build the owners' hash table anew: no more
+    // ranges than readers.
     let smallest = if joins { blocks.div_ceil(readers.max(1) as u64) } else { 0 };
     let step = SCAN_CHUNK_BLOCKS.max(smallest);
     let pieces = blocks.div_ceil(step).max(1);
@@ -150,7 +155,13 @@ fn array_text(tenants: &[TenantId]) -> String {
 }
 
 /// Copies one range; `false` if nobody reads any more.
-async fn copy_range(reader: &mut Lease, shape: &Shape, range: &str, sender: &BatchSender) -> Result<bool> {
+async fn copy_range(
+    reader: &mut Lease,
+    snapshot: &Snapshot,
+    shape: &Shape,
+    range: &str,
+    sender: &BatchSender,
+) -> Result<bool> {
     let unable = |error| failure(format!("unable to read table '{}'", shape.table.name), error);
     if let Some(tenants) = &shape.tenants {
         let sql = "select set_config($1, $2, true)";
@@ -158,6 +169,8 @@ async fn copy_range(reader: &mut Lease, shape: &Shape, range: &str, sender: &Bat
     }
     let copy = format!("COPY ({} AND {range}) TO STDOUT (FORMAT binary)", shape.query);
     let mut stream = reader.copy_out_raw(&copy).await.map_err(unable)?;
+    // From here on the COPY itself holds a lock; until here it was the leader.
+    snapshot.require_locks().await?;
     let (mut framing, mut tuples) = (TupleReader::default(), Tuples::default());
     let broken =
         |error| Error::interrupted(format!("unable to read table '{}'", shape.table.name)).because(error);

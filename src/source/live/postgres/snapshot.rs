@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use sqlx::Connection;
 use sqlx::postgres::PgConnection;
+use tokio::sync::Mutex;
 
 use crate::database::postgres::catalog::{self, Catalog, Relations};
 use crate::database::postgres::connect::Target;
@@ -25,7 +27,7 @@ pub struct Snapshot {
     /// Connections that have imported the snapshot.
     pub readers: Arc<Pool>,
     /// Keeps snapshot and locks; dropping it lets go of both.
-    _leader: PgConnection,
+    leader: Mutex<PgConnection>,
 }
 
 /// What the first query of the leader learns.
@@ -60,15 +62,28 @@ impl Snapshot {
             position: instant.position,
             tables: catalog.tables,
         };
-        Ok(Self { description, relations: catalog.relations, blocks, readers, _leader: leader })
+        let leader = Mutex::new(leader);
+        Ok(Self { description, relations: catalog.relations, blocks, readers, leader })
+    }
+
+    /// Checks that the locks are still held. Readers keep the instant by themselves, but without the locks a
+    /// table could be truncated before its turn comes, and would be read as empty.
+    pub async fn require_locks(&self) -> Result<()> {
+        let mut leader = self.leader.lock().await;
+        leader.ping().await.map_err(|error| {
+            let name = self.readers.target().name();
+            failure(format!("unable to keep the snapshot of shard '{name}' open"), error)
+        })
     }
 }
 
-/// Fixes the instant. The clock is read when the statement arrives, before the snapshot is taken: whatever was
-/// committed until then is in it. That holds for the simple protocol alone, where one message is one statement.
+/// Fixes the instant. The clock is read when the statement arrives, before the snapshot is taken: whatever
+/// was committed until then is in it. That holds for the simple protocol alone, where one message is one
+/// statement.
 async fn export(leader: &mut PgConnection) -> Result<Instant, sqlx::Error> {
     let sql = "select pg_export_snapshot(), (extract(epoch from statement_timestamp()) * 1000000)::int8,
-                      case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end::text";
+                      case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
+                           else pg_current_wal_lsn() end::text";
     let row = sqlx::raw_sql(sql).fetch_one(leader).await?;
     let micros: i64 = sqlx::Row::try_get(&row, 1)?;
     Ok(Instant {
@@ -94,7 +109,8 @@ fn wanted(catalog: &Catalog, tenancy: &Tenancy) -> Result<Vec<TableName>> {
     Ok(catalog.tables.iter().map(|table| table.name.clone()).filter(is_wanted).collect())
 }
 
-/// The weakest lock there is: it lets everybody read and write, and keeps DDL from replacing what is being read.
+/// The weakest lock there is: it lets everybody read and write, and keeps DDL from replacing what is being
+/// read.
 async fn lock(leader: &mut PgConnection, tables: &[TableName]) -> Result<(), sqlx::Error> {
     if tables.is_empty() {
         return Ok(());
@@ -105,8 +121,9 @@ async fn lock(leader: &mut PgConnection, tables: &[TableName]) -> Result<(), sql
     sqlx::raw_sql(sql).execute(leader).await.map(drop)
 }
 
-/// TRUNCATE and rewrites replace a table's file and respect no snapshot: one that came between the snapshot and the
-/// lock would make rows vanish without a word. The catalog shows the file as of the snapshot, the function as of now.
+/// TRUNCATE and rewrites replace a table's file and respect no snapshot: one that came between the snapshot
+/// and the lock would make rows vanish without a word. The catalog shows the file as of the snapshot, the
+/// function as of now.
 async fn refuse_replaced_files(
     leader: &mut PgConnection,
     relations: &Relations,
