@@ -1,27 +1,30 @@
-//! How a column's values travel. SQLite gives types to values, not to columns: an INTEGER column may hold text.
+//! How a column's values travel. SQLite gives types to values, not to columns: an INTEGER column may hold
+//! text.
 //!
-//! So a snapshot looks at the values ([`observe`]): a column whose values are all of one class travels as that
-//! class; one that mixes them travels as [`TypeKind::Opaque`], each value with its class in front (see
+//! So a snapshot looks at the values ([`observe`]): a column whose values are all of one class travels as
+//! that class; one that mixes them travels as [`TypeKind::Opaque`], each value with its class in front (see
 //! [`super::values`]); one without any value goes by its declared type. A kind is therefore a property of the
-//! *rows that were there*: two readings of the same table may give different kinds, and that is no drift of its schema.
-//! What is compared at plan time is the declared type.
+//! *rows that were there*: two readings of the same table may give different kinds, and that is no drift of
+//! its schema. What is compared at plan time is the declared type.
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row};
 
 use crate::model::{Column, Table, TypeKind, quote_identifier};
 
-/// Columns observed by one query; each takes two of the at most 2000 result columns, or one of 1000 levels of OR.
+/// Columns observed by one query; each takes two of the at most 2000 result columns, or one of 1000 levels of
+/// OR.
 const COLUMNS_OBSERVED_MAX: usize = 500;
 
 /// The kind that a declared type suggests, by the affinity that SQLite gives it
-/// (<https://www.sqlite.org/datatype3.html#determination_of_column_affinity>). NUMERIC holds integers and reals.
+/// (<https://www.sqlite.org/datatype3.html#determination_of_column_affinity>). NUMERIC holds integers and
+/// reals.
 pub fn declared_kind(type_name: &str) -> TypeKind {
     let name = type_name.to_ascii_uppercase();
     let has = |part: &&str| name.contains(*part);
     if has(&"INT") {
         TypeKind::Int64
-    } else if ["CHAR", "CLOB", "TEXT"].iter().any(has.clone()) {
+    } else if ["CHAR", "CLOB", "TEXT"].iter().any(has) {
         TypeKind::Text
     } else if has(&"BLOB") {
         TypeKind::Bytes
@@ -34,8 +37,9 @@ pub fn declared_kind(type_name: &str) -> TypeKind {
 
 /// Sets the kinds of a table's stored columns from the values they hold.
 ///
-/// One cheap pass asks whether every value is of the class its declared type suggests; as a rule it is. A second
-/// pass looks at the classes of the columns whose type suggests none, or of all if the first pass found a misfit.
+/// One cheap pass asks whether every value is of the class its declared type suggests; as a rule it is. A
+/// second pass looks at the classes of the columns whose type suggests none, or of all if the first pass
+/// found a misfit.
 pub async fn observe(connection: &mut SqliteConnection, table: &mut Table) -> Result<(), sqlx::Error> {
     let name = table.name.quoted();
     let mut columns: Vec<&mut Column> = table.columns.iter_mut().filter(|column| !column.generated).collect();
@@ -55,9 +59,9 @@ pub async fn observe(connection: &mut SqliteConnection, table: &mut Table) -> Re
     Ok(())
 }
 
-/// The condition that a value is not of the class its column's declared type suggests. It relies on what affinity
-/// guarantees: no number stays a number in a TEXT column, none an integer in a REAL column. Numbers sort before text,
-/// text before blobs; a comparison costs much less than typeof().
+/// The condition that a value is not of the class its column's declared type suggests. It relies on what
+/// affinity guarantees: no number stays a number in a TEXT column, none an integer in a REAL column. Numbers
+/// sort before text, text before blobs; a comparison costs much less than typeof().
 fn misfit(column: &Column) -> Option<String> {
     let name = quote_identifier(&column.name);
     match column.kind {

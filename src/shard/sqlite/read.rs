@@ -1,4 +1,5 @@
-//! Reading without a session: the independent verification's eye. Ordinary SELECTs on connections that cannot write.
+//! Reading without a session: the independent verification's eye. Ordinary SELECTs on connections that cannot
+//! write.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
