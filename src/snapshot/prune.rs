@@ -13,12 +13,14 @@ use jiff::{SignedDuration, Timestamp};
 use super::layout::{self, MANIFEST_FILE};
 use super::list::{State, Summary, list};
 use super::store::Store;
+use serde::Serialize;
+
 use crate::error::Result;
 use crate::limits::SNAPSHOT_INCOMPLETE_AGE;
 use crate::model::{ShardName, SnapshotId};
 
 /// What a prune did, or would do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PruneReport {
     /// Nothing was deleted; the rest says what would be.
     pub dry_run: bool,
@@ -29,7 +31,7 @@ pub struct PruneReport {
 }
 
 /// A deleted snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pruned {
     /// The shard.
     pub shard: ShardName,
@@ -44,7 +46,7 @@ pub struct Pruned {
 }
 
 /// A snapshot that stays.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Kept {
     /// The shard.
     pub shard: ShardName,

@@ -20,6 +20,8 @@ use super::index::{IndexEntry, TenantIndex, tenants_of};
 use super::manifest::{FileEntry, TableEntry};
 use super::store::Store;
 use super::{layout, open, reader};
+use serde::Serialize;
+
 use crate::bridge;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Fingerprint, ShardName, SnapshotId, TENANT_COLUMN, Table, TenantId, row_hash, wire};
@@ -29,7 +31,7 @@ use crate::progress::Progress;
 const FILES_AT_A_TIME: usize = 2;
 
 /// What a verification read, and what is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
     /// The shard.
     pub shard: ShardName,
@@ -48,7 +50,7 @@ pub struct VerifyReport {
 }
 
 /// Something rotten.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The file.
     pub file: String,

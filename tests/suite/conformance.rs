@@ -1,6 +1,7 @@
 //! The contract of the shard seam, and of the live source that feeds it, over every back end.
 //!
-//! A back end is done when all cases pass. The oracle is the whole database, read by plain SQL outside the engine.
+//! A back end is done when all cases pass. The oracle is the whole database, read by plain SQL outside the
+//! engine.
 
 use std::time::Duration;
 

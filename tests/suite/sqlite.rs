@@ -147,7 +147,8 @@ async fn rows_that_no_hook_sees_are_ours_as_far_as_we_wrote_them() {
     for (trigger, unattributed) in [
         ("SELECT 1", 0),
         (
-            "CREATE TRIGGER meddle AFTER INSERT ON settings BEGIN UPDATE settings SET value = 'x' WHERE site = 7; END",
+            "CREATE TRIGGER meddle AFTER INSERT ON settings
+             BEGIN UPDATE settings SET value = 'x' WHERE site = 7; END",
             2,
         ),
     ] {
@@ -170,7 +171,8 @@ async fn rows_are_never_deleted_to_make_room() {
         "CREATE TABLE notes (id INTEGER PRIMARY KEY, site INT, text TEXT);
          CREATE TABLE latest (only INTEGER PRIMARY KEY, text TEXT);
          INSERT INTO latest VALUES (1, 'a neighbour''s');
-         CREATE TRIGGER keep AFTER INSERT ON notes BEGIN INSERT OR REPLACE INTO latest VALUES (1, new.text); END",
+         CREATE TRIGGER keep AFTER INSERT ON notes
+         BEGIN INSERT OR REPLACE INTO latest VALUES (1, new.text); END",
     ] {
         let fixture = Fixture::numbered(Sqlite::new().await).await;
         fixture.bench.execute(replace).await;
@@ -182,7 +184,8 @@ async fn rows_are_never_deleted_to_make_room() {
         }
         let before = fixture.bench.dump().await;
         let shard = fixture.open().await;
-        let error = snapshot.restore(shard.as_ref(), &plan(), fixture.victim()).await.expect_err("in the way");
+        let error =
+            snapshot.restore(shard.as_ref(), &plan(), fixture.victim()).await.expect_err("in the way");
         assert!(error.chain().contains("UNIQUE constraint failed"), "{}", error.chain());
         assert_eq!(fixture.bench.dump().await, before);
     }
@@ -329,7 +332,9 @@ async fn the_source_sees_one_instant_while_neighbours_write() {
     let source = live::open(&ShardName::new("shop"), &bench.url(), &direct(&[("t", "site")]), 1)
         .await
         .expect("source");
-    bench.execute("UPDATE t SET v = 'new'; DELETE FROM t WHERE id % 2 = 0; INSERT INTO t VALUES (1000000, 1, 'new')").await;
+    let change =
+        "UPDATE t SET v = 'new'; DELETE FROM t WHERE id % 2 = 0; INSERT INTO t VALUES (1000000, 1, 'new')";
+    bench.execute(change).await;
     // A stream that is left half-way must not hold up the next one.
     let mut half = source.scan(&name("t"), &Scan::default()).await.expect("scan");
     half.next().await.expect("a batch").expect("read");
@@ -382,7 +387,9 @@ async fn ids_are_equal_as_text_whatever_the_column_makes_of_them() {
     let bench = Sqlite::new().await;
     bench
         .execute(
-            "CREATE TABLE loose (site); CREATE TABLE folded (site TEXT COLLATE NOCASE); CREATE TABLE number (site NUMERIC);
+            "CREATE TABLE loose (site);
+             CREATE TABLE folded (site TEXT COLLATE NOCASE);
+             CREATE TABLE number (site NUMERIC);
              INSERT INTO loose VALUES (7), ('7'), ('07'), ('x'), (NULL);
              INSERT INTO folded VALUES ('x'), ('X'), ('7');
              INSERT INTO number VALUES (7), ('07'), (7.0), ('x'), (7.5)",

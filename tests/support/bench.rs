@@ -26,7 +26,8 @@ pub trait Bench: Send + Sync {
     /// A template in the database's own dialect.
     fn dialect(&self, template: &str) -> String;
 
-    /// A table `kinds` with a column `site`, where site 8 has the values that programs get wrong, in every type.
+    /// A table `kinds` with a column `site`, where site 8 has the values that programs get wrong, in every
+    /// type.
     fn kinds(&self) -> &'static str;
 
     /// A trigger on comments, by which each new row writes rows of the neighbours 7 and 9.
@@ -102,8 +103,8 @@ impl Bench for Sqlite {
     }
 
     fn kinds(&self) -> &'static str {
-        r#"CREATE TABLE kinds (site INTEGER REFERENCES sites (id), i INTEGER, r REAL, t TEXT, b BLOB, n NUMERIC, mixed,
-             "odd "" name", never, twice AS (i * 2) STORED, length INT AS (length(t)) VIRTUAL);
+        r#"CREATE TABLE kinds (site INTEGER REFERENCES sites (id), i INTEGER, r REAL, t TEXT, b BLOB,
+             n NUMERIC, mixed, "odd "" name", never, twice AS (i * 2) STORED, length INT AS (length(t)) VIRTUAL);
          INSERT INTO kinds VALUES
              (8, -9223372036854775808, -1e999, '', x'', 1, NULL, 'a' || char(0) || 'b', NULL),
              (8, 9223372036854775807, 4.9e-324, char(0x10FFFF), x'00ff', 1.5, -0.0, '', NULL),
@@ -202,17 +203,18 @@ impl Bench for Postgres {
     fn kinds(&self) -> &'static str {
         r#"CREATE TYPE mood AS ENUM ('sad', 'so, so', 'it''s');
          CREATE DOMAIN positive AS int CHECK (value > 0);
-         CREATE TABLE kinds (site bigint REFERENCES sites (id), b bool, i2 int2, i4 int4, f4 float4, f8 float8, t text,
-             c char(5), v varchar, y bytea, d date, tm time, ts timestamp, tz timestamptz, u uuid, j json, jb jsonb,
-             n numeric, a int[], m mood, p positive, ip inet, iv interval, r int4range, "odd "" name" text,
-             twice int GENERATED ALWAYS AS (i2 * 2) STORED);
+         CREATE TABLE kinds (site bigint REFERENCES sites (id), b bool, i2 int2, i4 int4, f4 float4, f8 float8,
+             t text, c char(5), v varchar, y bytea, d date, tm time, ts timestamp, tz timestamptz, u uuid, j json,
+             jb jsonb, n numeric, a int[], m mood, p positive, ip inet, iv interval, r int4range,
+             "odd "" name" text, twice int GENERATED ALWAYS AS (i2 * 2) STORED);
          INSERT INTO kinds VALUES
-             (8, true, -16384, -2147483648, 'NaN', '-Infinity', '', 'ab', '\N', '', 'infinity', '24:00', '-infinity',
-              'infinity', '00000000-0000-0000-0000-000000000000', '{ "a":  1 }', '{"a": 1e100}', 'NaN', '[2:3]={1,NULL}',
-              'so, so', 1, '::1/64', '1 year -1 day', '(,5]', 'x'),
-             (8, false, 16383, 2147483647, '-0', '4.9e-324', e'\U0010FFFF', '', 'x', '\x00ff', '4713-01-01 BC', '00:00',
-              '294276-12-31 23:59:59.999999', '4713-01-01 00:00:00+00 BC', 'ffffffff-ffff-ffff-ffff-ffffffffffff', 'null',
-              'null', '1e-1000', '{}', 'it''s', 2, '10.0.0.0/8', '0', 'empty', '');
+             (8, true, -16384, -2147483648, 'NaN', '-Infinity', '', 'ab', '\N', '', 'infinity', '24:00',
+              '-infinity', 'infinity', '00000000-0000-0000-0000-000000000000', '{ "a":  1 }', '{"a": 1e100}',
+              'NaN', '[2:3]={1,NULL}', 'so, so', 1, '::1/64', '1 year -1 day', '(,5]', 'x'),
+             (8, false, 16383, 2147483647, '-0', '4.9e-324', e'\U0010FFFF', '', 'x', '\x00ff', '4713-01-01 BC',
+              '00:00', '294276-12-31 23:59:59.999999', '4713-01-01 00:00:00+00 BC',
+              'ffffffff-ffff-ffff-ffff-ffffffffffff', 'null', 'null', '1e-1000', '{}', 'it''s', 2, '10.0.0.0/8',
+              '0', 'empty', '');
          INSERT INTO kinds (site) VALUES (8), (8);
          INSERT INTO kinds (site, t) VALUES (7, 'neighbour')"#
     }

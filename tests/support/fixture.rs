@@ -1,8 +1,8 @@
 //! A small shared shard with every shape of tenancy, and the steps of a restore without the engine's policy.
 //!
 //! ```text
-//! sites (root) ◄─ projects (direct, references itself) ◄─ issues (derived, composite key) ◄─ comments (derived)
-//! sites        ◄─ history (direct, no primary key)           labels (shared)
+//! sites (root) ◄─ projects (direct, self reference) ◄─ issues (derived, composite key) ◄─ comments (derived)
+//! sites        ◄─ history (direct, no primary key)      labels (shared)
 //! ```
 
 #![allow(dead_code)] // Each test binary uses its own part.
@@ -146,7 +146,8 @@ impl<B: Bench> Fixture<B> {
         let sql = format!(
             "DELETE FROM comments WHERE project IN {projects}; DELETE FROM issues WHERE project IN {projects};
              UPDATE projects SET parent = NULL WHERE CAST(site AS TEXT) = {site};
-             DELETE FROM projects WHERE CAST(site AS TEXT) = {site}; DELETE FROM history WHERE CAST(site AS TEXT) = {site};
+             DELETE FROM projects WHERE CAST(site AS TEXT) = {site};
+             DELETE FROM history WHERE CAST(site AS TEXT) = {site};
              DELETE FROM sites WHERE CAST(id AS TEXT) = {site};"
         );
         self.bench.execute(&sql).await;
@@ -191,10 +192,10 @@ impl Snapshot {
         fingerprint(&self.batches[&owned.table.name], tenant)
     }
 
-    /// Writes all rows of a tenant, two rows a chunk.
+    /// Writes all rows of a tenant, one row a chunk: the child comes before the parent it references.
     pub async fn write(&self, session: &mut dyn Session, tenant: &TenantId) -> Result<()> {
         for owned in &self.tables {
-            let chunks = self.chunks(owned, tenant, 2);
+            let chunks = self.chunks(owned, tenant, 1);
             let rows: usize = chunks.iter().map(|chunk| chunk.tuples.len()).sum();
             let written = session.write(owned, stream::iter(chunks).map(Ok).boxed()).await?;
             assert_eq!(written, rows as u64, "{}", owned.table.name);

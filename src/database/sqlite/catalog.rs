@@ -1,9 +1,9 @@
 //! Tables as `sqlite_schema` and the table-valued pragmas tell them, in six queries whatever their number.
 //!
-//! Left out: `sqlite_*`, the engine's own journal, views, virtual tables and the shadow tables that hold their
-//! contents ([`virtual_tables`] names them). A table without a declared primary key has none here either: its
-//! rowid is SQLite's own and is not kept. Kinds are those of the declared types; [`super::kinds::observe`] looks at
-//! the values.
+//! Left out: `sqlite_*`, the engine's own journal, views, virtual tables and the shadow tables that hold
+//! their contents ([`virtual_tables`] names them). A table without a declared primary key has none here
+//! either: its rowid is SQLite's own and is not kept. Kinds are those of the declared types;
+//! [`super::kinds::observe`] looks at the values.
 
 use std::collections::BTreeMap;
 
@@ -187,10 +187,10 @@ impl FromRow<'_, SqliteRow> for ForeignKeyRow {
     }
 }
 
-/// Foreign keys in the order of their declaration (SQLite numbers them from the last one). They have no names, so
-/// `fk_<table>_<n>` stands for the n-th. All can wait for the commit: `PRAGMA defer_foreign_keys`. A key to a table
-/// that does not exist keeps its parent's name as it is written; one that names neither columns nor a parent
-/// with a primary key is left out, SQLite itself refuses every row of such a table.
+/// Foreign keys in the order of their declaration (SQLite numbers them from the last one). They have no
+/// names, so `fk_<table>_<n>` stands for the n-th. All can wait for the commit: `PRAGMA defer_foreign_keys`.
+/// A key to a table that does not exist keeps its parent's name as it is written; one that names neither
+/// columns nor a parent with a primary key is left out, SQLite itself refuses every row of such a table.
 fn add_foreign_keys(tables: &mut BTreeMap<String, Table>, rows: Vec<ForeignKeyRow>) {
     for group in rows.chunk_by(|a, b| a.table == b.table && a.id == b.id) {
         let first = &group[0];
@@ -240,8 +240,8 @@ impl FromRow<'_, SqliteRow> for TriggerRow {
     }
 }
 
-/// Whether a trigger's event is INSERT. The event is the first of these three words outside quotes and comments;
-/// none of them can be a name without quotes.
+/// Whether a trigger's event is INSERT. The event is the first of these three words outside quotes and
+/// comments; none of them can be a name without quotes.
 fn fires_on_insert(sql: &str) -> bool {
     bare_words(sql)
         .find(|word| ["insert", "update", "delete"].iter().any(|event| word.eq_ignore_ascii_case(event)))
@@ -287,7 +287,7 @@ mod tests {
         for sql in [
             "CREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM b; END",
             "create trigger if not exists main.t insert on a begin select 1; end",
-            "CREATE TRIGGER \"x delete \"\" update\" BEFORE /* delete */ INSERT -- update\n ON a BEGIN SELECT 1; END",
+            "CREATE TRIGGER \"x delete \"\" update\" BEFORE /* delete */ INSERT -- update\n ON a BEGIN SELECT 1",
             "CREATE TRIGGER [on delete] INSTEAD OF INSERT ON v BEGIN SELECT 1; END",
             "CREATE TRIGGER `delete` INSERT ON v BEGIN SELECT 1; END",
             "CREATE TRIGGER updates AFTER INSERT ON v BEGIN SELECT 1; END",

@@ -45,8 +45,8 @@ impl Database {
             }
             Err(error) => return Err(unable("the file cannot be reached").because(error)),
         };
-        // Everything but the path is the engine's to decide, save for the `mode=ro` that a person may have written.
-        // The journal mode stays as the file has it.
+        // Everything but the path is the engine's to decide, save for the `mode=ro` that a person may have
+        // written. The journal mode stays as the file has it.
         let options = options
             .filename(&path)
             .create_if_missing(false)
@@ -82,8 +82,9 @@ impl Database {
         Ok(DatabaseIdentity::Sqlite { path: path.to_owned() })
     }
 
-    /// Options of connections that read. The file is opened for writing all the same: after a crash the first to
-    /// open it, even a reader, has to roll the hot journal back. `query_only` keeps every statement from writing.
+    /// Options of connections that read. The file is opened for writing all the same: after a crash the first
+    /// to open it, even a reader, has to roll the hot journal back. `query_only` keeps every statement from
+    /// writing.
     pub fn reader_options(&self) -> SqliteConnectOptions {
         self.options.clone().pragma("query_only", "ON")
     }
@@ -102,7 +103,8 @@ impl Database {
         options.connect().await.map_err(|error| self.unable("open", error))
     }
 
-    /// The error for something that could not be done to this shard as a whole: `unable to VERB shard 'NAME'`.
+    /// The error for something that could not be done to this shard as a whole: `unable to VERB shard
+    /// 'NAME'`.
     pub fn unable(&self, verb: &str, error: sqlx::Error) -> Error {
         let (name, path) = (&self.name, self.path.display());
         explain(format!("unable to {verb} shard '{name}' at '{path}'"), error)

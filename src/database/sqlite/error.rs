@@ -3,7 +3,8 @@
 use crate::database::Transient;
 use crate::error::{Error, Kind};
 
-/// SQLite's primary result codes that decide what the caller does next (<https://www.sqlite.org/rescode.html>).
+/// SQLite's primary result codes that decide what the caller does next
+/// (<https://www.sqlite.org/rescode.html>).
 mod code {
     pub const PERM: i32 = 3;
     pub const BUSY: i32 = 5;
@@ -77,9 +78,9 @@ pub fn explain(message: impl Into<String>, error: sqlx::Error) -> Error {
 
 fn constraint_hint(extended: i32) -> Option<&'static str> {
     match extended {
-        code::UNIQUE | code::PRIMARY_KEY | code::ROWID => Some(
-            "a live row has the same key, or a trigger writes one that has; `reinstate plan` lists what is live",
-        ),
+        code::UNIQUE | code::PRIMARY_KEY | code::ROWID => {
+            Some("a live row has the same key, or a trigger wrote one; `reinstate plan` lists what is live")
+        }
         code::FOREIGN_KEY => {
             Some("the row it points at is gone from the live database, or comes with another tenant")
         }

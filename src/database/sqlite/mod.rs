@@ -3,13 +3,13 @@
 //! ```text
 //! connect  URL ──► Database ──► reader and writer options        error    what SQLite says ──► Error
 //! catalog  sqlite_schema and pragmas ──► Table                   kinds    which values a column really holds
-//! owner    OwnerPath ──► SQL                                     values   one value ──► wire form ──► parameter
+//! owner    OwnerPath ──► SQL                                     values   a value ──► wire form, parameter
 //! rows     a SELECT ──► stream of record batches
 //! ```
 //!
-//! Two traps for whoever works here. POSIX drops all locks of a process on a file when *any* descriptor of it is
-//! closed: nobody in this process may open or read the database file but SQLite itself. And SQLite has types of
-//! values, not of columns: see `kinds`.
+//! Two traps for whoever works here. POSIX drops all locks of a process on a file when *any* descriptor of it
+//! is closed: nobody in this process may open or read the database file but SQLite itself. And SQLite has
+//! types of values, not of columns: see `kinds`.
 
 pub mod catalog;
 pub mod connect;

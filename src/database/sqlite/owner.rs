@@ -1,14 +1,14 @@
 //! Whose row is it: an [`OwnerPath`] as SQL, in two forms.
 //!
 //! ```text
-//! expression   CAST(o2."site" AS TEXT)  over  "comments" t LEFT JOIN "issues" o1 … LEFT JOIN "projects" o2 …
-//! predicate    t."issue" IN (SELECT "id" FROM "issues" WHERE "project" IN (SELECT "id" FROM "projects" WHERE …))
+//! expression  CAST(o2."site" AS TEXT)  over  "comments" t LEFT JOIN "issues" o1 … LEFT JOIN "projects" o2 …
+//! predicate   t."issue" IN (SELECT "id" FROM "issues" WHERE "project" IN (SELECT "id" FROM "projects" …))
 //! ```
 //!
 //! Tenant ids are data: they are bound as two JSON arrays (`?1`, `?2`) and unfolded by `json_each`. Ids are
-//! compared as *text*, byte by byte, whatever the column holds; since that alone could use no index, the column
-//! is first compared with the id as it would be stored: as an integer where it is a canonical decimal, and as
-//! text.
+//! compared as *text*, byte by byte, whatever the column holds; since that alone could use no index, the
+//! column is first compared with the id as it would be stored: as an integer where it is a canonical decimal,
+//! and as text.
 
 use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;
@@ -27,8 +27,9 @@ pub struct Select {
     pub arguments: SqliteArguments,
 }
 
-/// Rows of a table: the owner as text (NULL for a shared or unowned row), then the stored columns. Only rows of
-/// `tenants` if they are given. Rows of a table without an owner path have no owner, so none is any tenant's.
+/// Rows of a table: the owner as text (NULL for a shared or unowned row), then the stored columns. Only rows
+/// of `tenants` if they are given. Rows of a table without an owner path have no owner, so none is any
+/// tenant's.
 pub fn select_rows(table: &Table, path: Option<&OwnerPath>, tenants: Option<&[TenantId]>) -> Result<Select> {
     let mut sql = String::from("SELECT ");
     sql += &path.map_or_else(|| "NULL".to_owned(), owner_expression);

@@ -4,9 +4,9 @@
 //! SQLite's thread ──rows──► task: wire tuples ──queue──► computing pool: hash, decode ──► stream
 //! ```
 //!
-//! The task only copies values, so that SQLite's thread, the slowest part, never waits for a hash. It starts when
-//! the stream is first polled, so that streams may be opened together and read one by one. Dropping the stream
-//! closes the queue, which ends the task and with it the SELECT.
+//! The task only copies values, so that SQLite's thread, the slowest part, never waits for a hash. It starts
+//! when the stream is first polled, so that streams may be opened together and read one by one. Dropping the
+//! stream closes the queue, which ends the task and with it the SELECT.
 
 use std::future::Future;
 use std::ops::DerefMut;
@@ -38,8 +38,8 @@ struct OwnedTuples {
     owners: StringBuilder,
 }
 
-/// Runs a SELECT made by [`super::owner::select_rows`] on the connection that `acquire` gives, and decodes its
-/// rows into batches with [`Table::arrow_schema_hashed`].
+/// Runs a SELECT made by [`super::owner::select_rows`] on the connection that `acquire` gives, and decodes
+/// its rows into batches with [`Table::arrow_schema_hashed`].
 pub fn stream<C>(
     acquire: impl Future<Output = Result<C>> + Send + 'static,
     table: Arc<Table>,

@@ -1,12 +1,12 @@
 //! One value on its way: SQLite ──► wire form, and Arrow ──► parameter of an INSERT.
 //!
 //! ```text
-//! Int64   8 bytes, big-endian      Float64  8 bytes, IEEE 754 bit for bit      Text  UTF-8      Bytes  as they are
+//! Int64   8 bytes, big-endian     Float64  8 bytes, IEEE 754 bit for bit     Text  UTF-8     Bytes  as they are
 //! Opaque  a byte for the class (1 integer, 2 real, 3 text, 4 blob), then the value in the form above
 //! ```
 //!
-//! A live value that is not of its column's kind (the column held integers at snapshot time, and now text) is no
-//! error here: it is written as eight bytes 0xFF and its opaque form. That is no value of the kinds Int64,
+//! A live value that is not of its column's kind (the column held integers at snapshot time, and now text) is
+//! no error here: it is written as eight bytes 0xFF and its opaque form. That is no value of the kinds Int64,
 //! Float64 and Text, so a fingerprint differs and a decoder refuses it. Text that is not UTF-8 is refused: it
 //! cannot travel. A NaN does not exist: SQLite stores it as NULL.
 
@@ -320,7 +320,8 @@ mod tests {
     #[tokio::test]
     async fn a_database_in_utf16_gives_utf8() {
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.expect("memory");
-        let sql = "PRAGMA encoding = 'UTF-16le'; CREATE TABLE t (v); INSERT INTO t VALUES ('grün' || char(0) || '雨')";
+        let sql = "PRAGMA encoding = 'UTF-16le'; CREATE TABLE t (v);
+                   INSERT INTO t VALUES ('grün' || char(0) || '雨')";
         sqlx::raw_sql(sql).execute(&mut connection).await.expect("filled");
         let table = observed(&mut connection).await;
         let tuples = tuples(&mut connection, &table).await.expect("read");

@@ -32,7 +32,7 @@ pub async fn read(shard: &SqliteShard) -> Result<Facts> {
     }));
     if journal_mode != "wal" {
         warnings.push(format!(
-            "journal mode is '{journal_mode}': readers wait while a tenant is committed; `PRAGMA journal_mode = WAL` avoids it"
+            "journal mode is '{journal_mode}': readers wait for each commit; `PRAGMA journal_mode = WAL` avoids it"
         ));
     }
     Ok(Facts {

@@ -1,4 +1,5 @@
-//! The journal: the table `reinstate_journal` of the file itself, so that its rows commit with the tenants' rows.
+//! The journal: the table `reinstate_journal` of the file itself, so that its rows commit with the tenants'
+//! rows.
 
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -23,7 +24,8 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS main.reinstate_journal (
     PRIMARY KEY (plan, tenant))";
 
 const SELECT: &str = "SELECT plan, tenant, snapshot, run, rows, bytes, fingerprint, started_at, recorded_at,
-    transaction_id FROM main.reinstate_journal WHERE plan = ?1 AND (?2 IS NULL OR tenant = ?2) ORDER BY tenant";
+    transaction_id FROM main.reinstate_journal
+    WHERE plan = ?1 AND (?2 IS NULL OR tenant = ?2) ORDER BY tenant";
 
 const INSERT: &str = "INSERT OR ABORT INTO main.reinstate_journal (plan, tenant, snapshot, run, rows, bytes,
     fingerprint, started_at, recorded_at, transaction_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";

@@ -5,10 +5,10 @@
 //! journal  the table reinstate_journal          session  one transaction on the one connection that writes
 //! ```
 //!
-//! A SQLite file has one writer at a time. Within a command the sessions queue for the one writing connection,
-//! for as long as it takes; against other processes [`Shard::begin`] competes for the file's write lock and says
-//! [`Claim::Held`] when it does not get it. While a session is open the neighbours' writers wait: sessions are to
-//! be short, and what a session writes is to be at hand before it begins.
+//! A SQLite file has one writer at a time. Within a command the sessions queue for the one writing
+//! connection, for as long as it takes; against other processes [`Shard::begin`] competes for the file's
+//! write lock and says [`Claim::Held`] when it does not get it. While a session is open the neighbours'
+//! writers wait: sessions are to be short, and what a session writes is to be at hand before it begins.
 
 mod facts;
 mod journal;

@@ -1,10 +1,10 @@
 //! One tenant's transaction: BEGIN IMMEDIATE, inserts, read-back, the journal's row, COMMIT.
 //!
-//! What it wrote is counted twice. SQLite's update hook names the table of every row that is inserted, updated or
-//! deleted, by triggers and cascades too; but it does not see WITHOUT ROWID tables. `total_changes()` counts those
-//! too, but names nothing. What only the count saw is our own as far as we inserted into such tables, and
-//! unattributed beyond. Neither sees rows that are deleted to make room (`OR REPLACE`), so every insert says
-//! `OR ABORT`, which also overrides what triggers and constraints say.
+//! What it wrote is counted twice. SQLite's update hook names the table of every row that is inserted,
+//! updated or deleted, by triggers and cascades too; but it does not see WITHOUT ROWID tables.
+//! `total_changes()` counts those too, but names nothing. What only the count saw is our own as far as we
+//! inserted into such tables, and unattributed beyond. Neither sees rows that are deleted to make room (`OR
+//! REPLACE`), so every insert says `OR ABORT`, which also overrides what triggers and constraints say.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,8 +46,8 @@ struct SqliteSession {
     changes_before: i64,
     /// Tables that the hook is blind for, with the rows this session inserted there.
     unseen: BTreeMap<String, u64>,
-    /// Every insert so far came to its end. A statement that fails undoes itself but not those before it: only a
-    /// sound session may commit.
+    /// Every insert so far came to its end. A statement that fails undoes itself but not those before it:
+    /// only a sound session may commit.
     sound: bool,
 }
 
@@ -85,8 +85,8 @@ pub async fn begin(shard: &SqliteShard, plan: &PlanHash, tenant: &TenantId) -> R
     })))
 }
 
-/// Takes the write lock; `false` if others kept it all the time. Neighbours hold it for moments, so it is worth
-/// asking again, each time for as long as the busy time-out.
+/// Takes the write lock; `false` if others kept it all the time. Neighbours hold it for moments, so it is
+/// worth asking again, each time for as long as the busy time-out.
 async fn lock(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     let mut pause: Duration = RETRY_DELAY;
     for attempt in 1..=SQLITE_CLAIM_ATTEMPTS_MAX {
@@ -171,8 +171,8 @@ impl Session for SqliteSession {
             tables.entry(TableName::new(SCHEMA, table)).or_default().inserted += inserted;
         }
         tables.remove(&TableName::new(SCHEMA, JOURNAL_TABLE));
-        // A negative difference would mean that the hook saw what the count did not: as unexplained as the other
-        // way.
+        // A negative difference would mean that the hook saw what the count did not: as unexplained as the
+        // other way.
         let unattributed = (total - named as i64).unsigned_abs() + seen.elsewhere;
         Ok(WriteSet { tables, unattributed })
     }
@@ -206,7 +206,8 @@ impl Session for SqliteSession {
 }
 
 impl SqliteSession {
-    /// Begins a step that leaves the session unsound unless it comes to its end, by an error or by cancellation.
+    /// Begins a step that leaves the session unsound unless it comes to its end, by an error or by
+    /// cancellation.
     fn begin_step(&mut self) -> Result<()> {
         if !std::mem::take(&mut self.sound) {
             return Err(Error::bug(format!(
@@ -246,8 +247,8 @@ impl SqliteSession {
                 self.put_back();
                 Ok(())
             }
-            // SQLite has rolled back by itself (disk full, out of memory): closing the connection is all that is
-            // left.
+            // SQLite has rolled back by itself (disk full, out of memory): closing the connection is all that
+            // is left.
             Err(_) => Ok(()),
         }
     }

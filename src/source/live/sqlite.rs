@@ -1,9 +1,9 @@
 //! A live SQLite file as a source: one connection, one read transaction, until the source is dropped.
 //!
-//! The first read fixes what is seen: in WAL mode a snapshot beside which the neighbours go on writing; in the
-//! rollback modes a shared lock, under which they can prepare but not commit, so keep such a source short.
-//! SQLite cannot share a snapshot between connections, so scans run one after the other: a stream that is neither
-//! drained nor dropped holds up the next one.
+//! The first read fixes what is seen: in WAL mode a snapshot beside which the neighbours go on writing; in
+//! the rollback modes a shared lock, under which they can prepare but not commit, so keep such a source
+//! short. SQLite cannot share a snapshot between connections, so scans run one after the other: a stream that
+//! is neither drained nor dropped holds up the next one.
 
 use std::sync::Arc;
 
