@@ -1,5 +1,5 @@
-//! Snapshots through the command line, and the checked-in ones of `fixtures/snapshots`: what this version wrote must
-//! be readable by every later one, and damage is told by its name.
+//! Snapshots through the command line, and the checked-in ones of `fixtures/snapshots`: what this version wrote
+//! must be readable by every later one, and damage is told by its name.
 
 use std::path::{Path, PathBuf};
 

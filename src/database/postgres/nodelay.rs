@@ -1,10 +1,10 @@
 //! Turns off Nagle's algorithm on the connections to a server.
 //!
-//! sqlx 0.9 leaves it on and has no setting for it. A COPY into a table ends with two small messages, data and "done";
-//! over TCP the second then waits for the delayed acknowledgement of the first: 40 ms for each table of each tenant,
-//! whatever its size. The socket is inside sqlx, so it is found among the process's own descriptors by its peer's
-//! port, and reached by a duplicate (`pidfd_getfd`, Linux 5.6), which shares its options. Where that is not allowed
-//! everything works, only slower.
+//! sqlx 0.9 leaves it on and has no setting for it. A COPY into a table ends with two small messages, data and
+//! "done"; over TCP the second then waits for the delayed acknowledgement of the first: 40 ms for each table of
+//! each tenant, whatever its size. The socket is inside sqlx, so it is found among the process's own descriptors
+//! by its peer's port, and reached by a duplicate (`pidfd_getfd`, Linux 5.6), which shares its options. Where
+//! that is not allowed everything works, only slower.
 
 use std::net::TcpStream;
 
