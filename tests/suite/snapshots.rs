@@ -12,7 +12,7 @@ const SHOP: &str = include_str!("../../fixtures/shop.sqlite.sql");
 const ID: &str = "20261121T101155Z-9ac1ca";
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshots").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
 /// A shop like the one the fixtures were taken from, with a configuration that leads to a fixture's store.
@@ -69,7 +69,7 @@ impl Shop {
 
 #[tokio::test]
 async fn the_checked_in_snapshot_restores_all_its_tenants() {
-    let shop = Shop::new("whole").await;
+    let shop = Shop::new("snapshots/whole").await;
     let before = shop.dump().await;
     let verify = shop.run(&["snapshot", "verify"]).exits(0);
     assert_eq!(verify.stdout.trim(), format!("snapshot {ID}: every byte is as it was written"));
@@ -97,7 +97,7 @@ async fn damaged_snapshots_are_told_by_their_names() {
     };
     let cases = [
         (
-            "flipped-bit",
+            "snapshots/flipped-bit",
             rotten(
                 "data/main.issues/part-00000.parquet",
                 "it cannot be read: External: Parquet argument error: External: Unknown frame descriptor",
@@ -105,14 +105,14 @@ async fn damaged_snapshots_are_told_by_their_names() {
             ),
         ),
         (
-            "truncated-file",
+            "snapshots/truncated-file",
             rotten(
                 "data/main.projects/part-00000.parquet",
                 "it holds 1503 bytes, 1603 were written",
                 "1, 2, 3",
             ),
         ),
-        ("missing-file", rotten("data/main.history/part-00000.parquet", "it is missing", "1, 2")),
+        ("snapshots/missing-file", rotten("data/main.history/part-00000.parquet", "it is missing", "1, 2")),
     ];
     for (name, expected) in cases {
         let shop = Shop::new(name).await;
@@ -121,14 +121,14 @@ async fn damaged_snapshots_are_told_by_their_names() {
     }
     let unreadable = [
         (
-            "future-version",
+            "snapshots/future-version",
             format!(
                 "error: unable to read snapshot '{ID}': its format is version 9, this reinstate reads version 1\n\
                  hint: upgrade reinstate to the version that wrote the snapshot"
             ),
         ),
         (
-            "edited-manifest",
+            "snapshots/edited-manifest",
             format!(
                 "error: unable to trust snapshot '{ID}': manifest.json was changed after it was written\n\
                  hint: `reinstate snapshot verify` says what is damaged; `reinstate snapshot list` shows the others"

@@ -118,13 +118,13 @@ impl Run {
 }
 
 fn unwritable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    let folder = std::env::temp_dir();
+    let folder = tempfile::env::temp_dir();
     Error::failed(format!("unable to write a temporary file in '{}'", folder.display()))
         .because(error)
         .hint("sorting a large table needs room there; TMPDIR names another folder")
 }
 
 fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    let folder = std::env::temp_dir();
+    let folder = tempfile::env::temp_dir();
     Error::failed(format!("unable to read back a temporary file in '{}'", folder.display())).because(error)
 }
