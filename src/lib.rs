@@ -9,18 +9,20 @@
 //!                                      shard (seam 2: postgres, sqlite)
 //! ```
 //!
-//! [`restore`] tells the story in one short file; read it first. [`plan`] decides everything as a pure function over
-//! facts that [`survey`] gathers; [`plan::rails`] alone makes the plan that [`replay`] takes, and [`replay`] is the only
-//! cause of writes. [`source`] and [`shard`] are the two seams and never meet; what they share of a database is in
-//! [`database`]. Rows travel as Arrow record batches and, where they are compared, in one wire form
-//! ([`model::wire`]), PostgreSQL's COPY BINARY tuple: what is fingerprinted is what travels.
+//! [`restore`] tells the story in one short file; read it first. [`plan`] decides everything as a pure function
+//! over facts that [`survey`] gathers; [`plan::rails`] alone makes the plan that [`replay`] takes, and [`replay`]
+//! is the only cause of writes. [`source`] and [`shard`] are the two seams and never meet; what they share of a
+//! database is in [`database`]. Rows travel as Arrow record batches and, where they are compared, in one wire
+//! form ([`model::wire`]), PostgreSQL's COPY BINARY tuple: what is fingerprinted is what travels.
 //!
 //! # Words
 //!
 //! *tenant*: the customer's container, named by a tenant id. *shard*: an SQL database shared by many tenants.
-//! *neighbour*: a tenant of the shard that is not in the plan. *snapshot*: immutable copy of a shard at one instant.
+//! *neighbour*: a tenant of the shard that is not in the plan. *snapshot*: immutable copy of a shard at one
+//! instant.
 //! *source*: anything rows can be read from at a restore point. *fingerprint*: number of rows and the sum of their
-//! hashes. *verdict*: the comparison of a tenant's rows with the snapshot's. *certificate*: verdicts to be handed on.
+//! hashes. *verdict*: the comparison of a tenant's rows with the snapshot's. *certificate*: verdicts to be handed
+//! on.
 //!
 //! # Exit codes
 //!

@@ -87,6 +87,7 @@ async fn produce<C>(
         let mut connection = acquire.await?;
         let encoder = RowEncoder::new(&table, 1);
         let mut batch = OwnedTuples::default();
+        // Safe: made by `owner`, which quotes names and binds ids.
         let mut rows = sqlx::query_with(AssertSqlSafe(select.sql), select.arguments).fetch(&mut *connection);
         while let Some(row) = rows.try_next().await.map_err(|error| unreadable(&table.name, error))? {
             append(&encoder, &row, &mut batch).map_err(|error| unreadable(&table.name, error))?;
@@ -118,6 +119,7 @@ pub async fn fingerprint(
     let encoder = RowEncoder::new(table, 0);
     let mut total = Fingerprint::default();
     let mut tuples = Tuples::default();
+    // Safe: made by `owner`, which quotes names and binds ids.
     let mut rows = sqlx::query_with(AssertSqlSafe(select.sql), select.arguments).fetch(connection);
     while let Some(row) = rows.try_next().await.map_err(|error| unreadable(&table.name, error))? {
         encoder.push(&row, &mut tuples).map_err(|error| unreadable(&table.name, error))?;
