@@ -430,21 +430,17 @@ async fn ids_are_equal_as_text_whatever_the_column_makes_of_them() {
                 .await
                 .expect("rows");
             assert_eq!(
-<<<<<<< HEAD:tests/suite/sqlite.rs
-                crate::fixture::fingerprint(&live, &TenantId::new(id)).rows,
-=======
                 live.iter().map(|batch| batch.num_rows() as u64).sum::<u64>(),
                 rows,
                 "{} {id}",
                 table.table.name
             );
             assert_eq!(
-                            fixture::fingerprint(&live, &TenantId::new(id)).rows,
-            >>>>>>> sqlite:tests/sqlite.rs
-                            rows,
-                            "{} {id}",
-                            table.table.name
-                        );
+                crate::fixture::fingerprint(&live, &TenantId::new(id)).rows,
+                rows,
+                "{} {id}",
+                table.table.name
+            );
         }
     }
 }
