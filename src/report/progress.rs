@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::progress::Progress;
 
@@ -31,11 +31,15 @@ impl Progress for Bar {
         let (bar, template) = match rows {
             Some(rows) => (
                 ProgressBar::new(rows),
-                "{prefix} [{bar:30}] {human_pos} of {human_len} rows, {per_sec}, {eta} left",
+                "{prefix} [{bar:30}] {human_pos} of {human_len} rows, {rate}, {eta} left",
             ),
-            None => (ProgressBar::new_spinner(), "{prefix} {spinner} {human_pos} rows, {per_sec}, {elapsed}"),
+            None => (ProgressBar::new_spinner(), "{prefix} {spinner} {human_pos} rows, {rate}, {elapsed}"),
         };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            // The only error would be that of the terminal's buffer.
+            let _ = write!(out, "{} rows/s", HumanCount(state.per_sec() as u64));
+        });
         bar.set_style(style.progress_chars("=> "));
         bar.set_prefix(what.to_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
