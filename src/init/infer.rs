@@ -295,6 +295,7 @@ mod tests {
                     kind: *kind,
                     not_null: *not_null,
                     generated: false,
+                    has_default: false,
                 })
                 .collect(),
             primary_key: vec![columns[0].0.into()],

@@ -87,6 +87,9 @@ pub struct Column {
     pub not_null: bool,
     /// Computed by the database: neither read nor written.
     pub generated: bool,
+    /// Whether a row that does not name the column gets a value: a default, an identity.
+    #[serde(default)]
+    pub has_default: bool,
 }
 
 /// A foreign key of a table.

@@ -496,6 +496,7 @@ mod tests {
             kind,
             not_null: false,
             generated: false,
+            has_default: false,
         });
         Arc::new(Table {
             name: TableName::new("public", "t"),

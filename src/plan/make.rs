@@ -24,9 +24,9 @@ pub fn make(request: &Request, findings: &Findings, now: Timestamp) -> Result<Pl
             continue;
         }
         rails::check_target(request, found)?;
-        check_schema(found)?;
+        let drift = check_schema(found)?;
         check_obstacles(found)?;
-        shards.push(shard_plan(found)?);
+        shards.push(shard_plan(found, drift)?);
     }
     // The catalogue comes last: a tenant is listed again only when everything else of it is back.
     shards.sort_by_key(|shard| (shard.name == findings.root_shard, shard.name.clone()));
@@ -91,20 +91,25 @@ fn check_rules(found: &ShardFindings) -> Result<()> {
     Ok(())
 }
 
-fn check_schema(found: &ShardFindings) -> Result<()> {
-    let differences: Vec<String> = planned_tables(found)
-        .iter()
-        .filter_map(|name| found.taken_tables.iter().find(|table| table.name == **name))
-        .flat_map(|taken| drift::differences(taken, live_table(found, &taken.name)))
-        .collect();
-    if differences.is_empty() {
-        return Ok(());
+/// Says by which rules the restore copes with a schema that has changed, or refuses it.
+fn check_schema(found: &ShardFindings) -> Result<Vec<String>> {
+    let mut covered = Vec::new();
+    let mut refused = Vec::new();
+    for name in planned_tables(found) {
+        if let Some(taken) = found.taken_tables.iter().find(|table| table.name == *name) {
+            let drift = drift::compare(taken, live_table(found, name));
+            covered.extend(drift.covered);
+            refused.extend(drift.refused);
+        }
+    }
+    if refused.is_empty() {
+        return Ok(covered);
     }
     Err(Error::undecided(format!(
         "unable to plan for shard '{}': its schema is not the one of snapshot '{}': {}",
         found.name,
         found.snapshot,
-        listed(&differences, "difference")
+        listed(&refused, "difference")
     ))
     .hint("bring the schema of the target back to the snapshot's, or restore from a snapshot taken since"))
 }
@@ -142,7 +147,7 @@ fn live_table<'a>(found: &'a ShardFindings, name: &TableName) -> Option<&'a Tabl
     found.live_tables.iter().find(|table| table.name == *name)
 }
 
-fn shard_plan(found: &ShardFindings) -> Result<ShardPlan> {
+fn shard_plan(found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
     let planned = planned_tables(found);
     let live: Vec<Table> = planned
         .iter()
@@ -175,6 +180,7 @@ fn shard_plan(found: &ShardFindings) -> Result<ShardPlan> {
         target: found.live.clone(),
         schema: drift::schema_hash(&found.live_tables, &ordered),
         tables,
+        drift,
         warnings: found.warnings.clone(),
     })
 }

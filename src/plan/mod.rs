@@ -147,6 +147,8 @@ pub struct ShardPlan {
     pub schema: String,
     /// The tables of the plan's tenants, parents first.
     pub tables: Vec<OwnedTable>,
+    /// How the live schema differs from the snapshot's, with the rule that copes with it.
+    pub drift: Vec<String>,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }

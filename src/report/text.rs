@@ -31,6 +31,9 @@ pub fn plan(plan: &Plan, detail: bool) -> String {
             "Shard '{}': snapshot {} of {}, into {}",
             shard.name, shard.snapshot, shard.taken_at, shard.target
         );
+        for drift in &shard.drift {
+            let _ = writeln!(out, "  drift: {drift}");
+        }
         for warning in &shard.warnings {
             let _ = writeln!(out, "  note: {warning}");
         }

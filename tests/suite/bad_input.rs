@@ -150,24 +150,48 @@ async fn another_database_is_refused_unless_it_is_meant() {
 }
 
 #[tokio::test]
-async fn a_schema_that_changed_is_refused_before_anything_is_written() {
-    let (world, before) = broken_world(Kind::Postgres).await;
+async fn a_schema_that_changed_after_the_dry_run_needs_a_new_plan() {
+    let (world, _) = broken_world(Kind::Postgres).await;
     world.plan(&tenants()[..2]).exits(0);
-    world.sql("product", "ALTER TABLE settings ADD COLUMN since date").await;
+    world
+        .sql("product", "ALTER TABLE settings ADD COLUMN since date, ADD COLUMN origin text DEFAULT 'new'")
+        .await;
+    let before = world.dump().await;
     let error = "error: unable to restore into shard 'product': its schema was changed after the dry run\n\
                  hint: make the plan again; it shows what differs";
-    let run = world.apply(2).exits(3);
-    assert_eq!(run.error(), error);
-    let run = plan_list(&world, "9001\n", &[]).exits(6);
-    let expected = format!(
-        "error: unable to plan for shard 'product': its schema is not the one of snapshot '{}': column 'since' of \
-         table 'public.settings' is new\n\
+    refused(&world, &before, world.apply(2), 3, error).await;
+    // What a rule covers is shown in the new plan, and holds.
+    let plan = plan_list(&world, "9001\n9002\n", &[]).exits(0);
+    for rule in [
+        "drift: column 'since' of table 'public.settings' is new: it stays NULL in restored rows",
+        "drift: column 'origin' of table 'public.settings' is new: restored rows take its default",
+    ] {
+        assert!(plan.stdout.contains(rule), "{}", plan.stdout);
+    }
+    world.run(&["apply", "list.json", "--confirm", "2"]).exits(0);
+    world.run(&["verify", "list.json"]).exits(0);
+    let origin = "SELECT DISTINCT coalesce(since::text, 'NULL'), origin FROM settings WHERE site_id = 9001";
+    assert_eq!(psql(world.url("product"), origin), "NULL|new");
+}
+
+#[tokio::test]
+async fn drift_that_no_rule_covers_is_refused_by_name() {
+    let (world, _) = broken_world(Kind::Postgres).await;
+    world
+        .sql(
+            "product",
+            "ALTER TABLE settings DROP COLUMN value; ALTER TABLE issues ALTER COLUMN done TYPE text",
+        )
+        .await;
+    let before = world.dump().await;
+    let error = format!(
+        "error: unable to plan for shard 'product': its schema is not the one of snapshot '{}': column 'done' of \
+         table 'public.issues' was boolean, now it is text; column 'value' of table 'public.settings' does not exist \
+         any more\n\
          hint: bring the schema of the target back to the snapshot's, or restore from a snapshot taken since",
         id(&world, "product")
     );
-    assert_eq!(run.error(), expected);
-    world.sql("product", "ALTER TABLE settings DROP COLUMN since").await;
-    assert_eq!(world.dump().await, before);
+    refused(&world, &before, plan_list(&world, "9001\n", &[]), 6, &error).await;
 }
 
 #[tokio::test]

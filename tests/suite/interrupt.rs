@@ -11,15 +11,16 @@ async fn survives_ten_kills(kind: Kind) {
     world.delete(victims).await;
     world.plan(victims).exits(0);
     let mut rng = fastrand::Rng::with_seed(10);
-    let mut interrupted = 0;
-    for _ in 0..10 {
+    let (mut kills, mut between_commits) = (0, false);
+    // Ten kills at least, and on until one fell between the first and the last commit.
+    while kills < 10 || (!between_commits && kills < 100) {
         let mut child = world.spawn(&["apply", "plan.json", "--confirm", "10", "--jobs", "1"]);
-        tokio::time::sleep(Duration::from_millis(rng.u64(5..120))).await;
+        tokio::time::sleep(Duration::from_millis(rng.u64(5..150) * (1 + kills / 4))).await;
         child.kill().expect("SIGKILL");
-        interrupted += usize::from(child.wait().expect("wait").code().is_none());
+        let killed = child.wait().expect("wait").code().is_none();
+        kills += 1;
         let status = world.run(&["status", "plan.json", "--json"]).exits(0).json();
-        let journal = status["shards"].as_array().expect("shards").clone();
-        for shard in journal {
+        for shard in status["shards"].as_array().expect("shards") {
             let mut restored: Vec<String> = shard["restored"]
                 .as_array()
                 .expect("entries")
@@ -30,9 +31,10 @@ async fn survives_ten_kills(kind: Kind) {
             restored.sort();
             restored.dedup();
             assert_eq!(restored.len(), count, "no tenant is journalled twice");
+            between_commits |= killed && (1..10).contains(&count);
         }
     }
-    assert!(interrupted > 0, "no kill came in time to interrupt anything");
+    assert!(between_commits, "no kill fell between two commits");
     world.apply(10).exits(0);
     assert_eq!(world.dump().await, before, "the same end state as an undisturbed run");
     world.run(&["verify", "plan.json"]).exits(0);

@@ -40,6 +40,7 @@ pub async fn tables(connection: &mut SqliteConnection) -> Result<Vec<Table>, sql
             type_name: row.type_name,
             not_null: row.not_null,
             generated: row.hidden >= 2,
+            has_default: row.has_default,
         });
     }
     for (table, key) in keys {
@@ -98,7 +99,7 @@ fn find_mut<'a>(tables: &'a mut BTreeMap<String, Table>, name: &str) -> Option<&
 
 // --- columns -----------------------------------------------------------------------------------------
 
-const COLUMNS: &str = "SELECT t.name, x.name, x.type, x.\"notnull\", x.pk, x.hidden
+const COLUMNS: &str = "SELECT t.name, x.name, x.type, x.\"notnull\", x.pk, x.hidden, x.dflt_value IS NOT NULL
     FROM t, pragma_table_xinfo(t.name, 'main') AS x WHERE x.hidden <> 1 ORDER BY t.name, x.cid";
 
 struct ColumnRow {
@@ -109,6 +110,7 @@ struct ColumnRow {
     key_position: i64,
     /// 2 and 3 are generated columns, virtual and stored.
     hidden: i64,
+    has_default: bool,
 }
 
 impl FromRow<'_, SqliteRow> for ColumnRow {
@@ -120,6 +122,7 @@ impl FromRow<'_, SqliteRow> for ColumnRow {
             not_null: row.try_get(3)?,
             key_position: row.try_get(4)?,
             hidden: row.try_get(5)?,
+            has_default: row.try_get(6)?,
         })
     }
 }

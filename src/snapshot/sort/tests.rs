@@ -16,6 +16,7 @@ fn table(primary_key: &[&str]) -> Table {
         kind,
         not_null: false,
         generated: false,
+        has_default: false,
     };
     Table {
         name: TableName::new("public", "t"),

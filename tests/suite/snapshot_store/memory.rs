@@ -45,7 +45,14 @@ pub struct Memory {
 }
 
 pub fn column(name: &str, kind: TypeKind) -> Column {
-    Column { name: name.into(), type_name: kind.to_string(), kind, not_null: false, generated: false }
+    Column {
+        name: name.into(),
+        type_name: kind.to_string(),
+        kind,
+        not_null: false,
+        generated: false,
+        has_default: false,
+    }
 }
 
 pub fn table(name: TableName, columns: Vec<Column>, primary_key: &[&str]) -> Table {

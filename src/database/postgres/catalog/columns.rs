@@ -1,4 +1,6 @@
 //! Columns: names, types, and how their values travel.
+//!
+//! A domain may be NOT NULL or have a default where its column says nothing; both count as the column's.
 
 use sqlx::postgres::PgConnection;
 
@@ -26,17 +28,19 @@ const COLUMNS: &str = concat!(
          union
          select made_of.whole from unsendable join made_of on made_of.part = unsendable.oid)
      select u.oid::int8, a.attname::text, format_type(a.atttypid, a.atttypmod),
-            n.nspname::text, t.typname::text, t.typtype::text, a.attnotnull, a.attgenerated <> '',
+            n.nspname::text, t.typname::text, t.typtype::text, a.attnotnull or declared.typnotnull,
+            a.attgenerated <> '', a.atthasdef or a.attidentity <> '' or declared.typdefault is not null,
             a.atttypid in (select oid from unsendable)
      from user_tables u
      join pg_attribute a on a.attrelid = u.oid and a.attnum > 0 and not a.attisdropped
+     join pg_type declared on declared.oid = a.atttypid
      join base on base.oid = a.atttypid
      join pg_type t on t.oid = base.at and t.typtype <> 'd'
      join pg_namespace n on n.oid = t.typnamespace
      order by u.oid, a.attnum"
 );
 
-type Row = (i64, String, String, String, String, String, bool, bool, bool);
+type Row = (i64, String, String, String, String, String, bool, bool, bool, bool);
 
 /// Fills in the columns, in physical order.
 pub async fn read(
@@ -45,7 +49,8 @@ pub async fn read(
     unsendable: &mut Vec<Unsendable>,
 ) -> Result<(), sqlx::Error> {
     let rows: Vec<Row> = sqlx::query_as(COLUMNS).fetch_all(connection).await?;
-    for (oid, name, type_name, schema, base, class, not_null, generated, without_binary) in rows {
+    for (oid, name, type_name, schema, base, class, not_null, generated, has_default, without_binary) in rows
+    {
         // A table that was created between the two queries is not there; it will be the next time.
         let Some(table) = tables.get_mut(&oid) else { continue };
         if without_binary && !generated {
@@ -56,7 +61,7 @@ pub async fn read(
             });
         }
         let kind = kind(&schema, &base, &class);
-        table.columns.push(Column { name, type_name, kind, not_null, generated });
+        table.columns.push(Column { name, type_name, kind, not_null, generated, has_default });
     }
     Ok(())
 }
