@@ -1,6 +1,7 @@
 //! Plain data: ids, schemas, tenancy, and the wire form of rows. No I/O, no policy.
 
 mod chunk;
+mod document;
 mod fingerprint;
 mod ids;
 mod schema;
@@ -8,6 +9,7 @@ mod tenancy;
 pub mod wire;
 
 pub use chunk::{Chunk, ChunkStream};
+pub use document::document_hash;
 pub use fingerprint::{Fingerprint, row_hash};
 pub use ids::{
     DatabaseIdentity, DatabaseUrl, PlanHash, ShardName, SnapshotId, TableName, TenantId, quote_identifier,

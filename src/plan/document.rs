@@ -5,18 +5,17 @@ use std::path::Path;
 use super::{PLAN_FORMAT, Plan};
 use crate::error::{Error, Result};
 use crate::limits::DOCUMENT_BYTES_MAX;
-use crate::model::PlanHash;
+use crate::model::{PlanHash, document_hash};
+
+/// The field that holds the hash of all others.
+const HASH_FIELD: &str = "hash";
 
 impl Plan {
     /// The hash of everything in the plan but the hash.
     pub fn content_hash(&self) -> Result<PlanHash> {
-        let mut content = serde_json::to_value(self)
+        let content = serde_json::to_value(self)
             .map_err(|error| Error::bug("a plan has no JSON form").because(error))?;
-        if let Some(fields) = content.as_object_mut() {
-            fields.remove("hash");
-        }
-        // serde_json keeps the fields of a `Value` sorted, so the text is the same wherever the plan comes from.
-        Ok(PlanHash::new(blake3::hash(content.to_string().as_bytes()).to_hex().to_string()))
+        Ok(PlanHash::new(document_hash(&content, HASH_FIELD)))
     }
 
     /// The text of the plan file.
@@ -59,9 +58,10 @@ impl Plan {
                 );
             }
         }
+        let hash = document_hash(&value, HASH_FIELD);
         let plan: Self =
             serde_json::from_value(value).map_err(|error| unable().because(error).hint(again))?;
-        if plan.content_hash()? != plan.hash {
+        if plan.hash.as_str() != hash {
             return Err(Error::refused(format!(
                 "unable to trust plan '{name}': it was changed after the dry run"
             ))

@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::layout::{self, DATA_FOLDER, INDEX_FILE};
 use crate::error::{Error, Result};
 use crate::limits::DOCUMENT_BYTES_MAX;
-use crate::model::{DatabaseIdentity, Rule, ShardName, SnapshotId, Table, TableName, Tenancy};
+use crate::model::{DatabaseIdentity, Rule, ShardName, SnapshotId, Table, TableName, Tenancy, document_hash};
+
+/// The field that holds the hash of all others.
+const CHECKSUM_FIELD: &str = "checksum";
 
 /// The version of the format that this reinstate writes and reads.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -117,9 +120,8 @@ impl Manifest {
 
     /// What [`Manifest::checksum`] is to be: taken over this manifest with an empty checksum.
     pub fn checksum_of_content(&self) -> Result<String> {
-        let content = Self { checksum: String::new(), ..self.clone() };
-        let text = serde_json::to_vec(&content).map_err(unwritable)?;
-        Ok(blake3::hash(&text).to_hex().to_string())
+        let content = serde_json::to_value(self).map_err(unwritable)?;
+        Ok(document_hash(&content, CHECKSUM_FIELD))
     }
 
     /// The manifest's file, with its checksum.
@@ -150,11 +152,13 @@ impl Manifest {
             return Err(Error::refused(format!("{message}, this reinstate reads version {MANIFEST_FORMAT}"))
                 .hint("upgrade reinstate to the version that wrote the snapshot"));
         }
-        let manifest: Self = serde_json::from_slice(text).map_err(garbled)?;
+        let document: serde_json::Value = serde_json::from_slice(text).map_err(garbled)?;
+        let checksum = document_hash(&document, CHECKSUM_FIELD);
+        let manifest: Self = serde_json::from_value(document).map_err(garbled)?;
         let distrust = |what: String| {
             Error::refused(format!("unable to trust snapshot '{id}': {what}")).hint(super::OTHER_SNAPSHOT)
         };
-        if manifest.checksum_of_content()? != manifest.checksum {
+        if checksum != manifest.checksum {
             return Err(distrust("manifest.json was changed after it was written".into()));
         }
         if manifest.id != *id || manifest.shard != *shard {

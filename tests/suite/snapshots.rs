@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 use crate::world::{Kind, Run, World, command, output, tenants};
 
 const SHOP: &str = include_str!("../../fixtures/shop.sqlite.sql");
-const ID: &str = "20261121T101155Z-9ac1ca";
+const ID: &str = "20261121T104850Z-c8a6aa";
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
