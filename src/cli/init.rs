@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::output::{Output, write_file};
+use super::output::{Output, must_not_exist, write_file};
 use super::settings::located;
 use crate::config::{Config, absolute};
 use crate::error::{EXIT_OK, Error, Kind, Result};
@@ -58,6 +58,8 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
     if args.check {
         return check(config, output).await;
     }
+    let path = args.output.unwrap_or_else(|| config.to_owned());
+    must_not_exist(&path)?;
     let mut names = BTreeSet::new();
     let mut shards: Vec<(ShardName, DatabaseUrl)> = Vec::new();
     for text in &args.shards {
@@ -79,7 +81,6 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
     let store = args.store.as_deref().map(|url| located(url, Path::new("")));
     let with_urls: Vec<(ShardInference, DatabaseUrl)> =
         inferred.into_iter().zip(shards.into_iter().map(|(_, url)| url)).collect();
-    let path = args.output.unwrap_or_else(|| config.to_owned());
     write_file(&path, &render(store.as_deref(), &with_urls), false)?;
     let count = with_urls.iter().map(|(shard, _)| shard.tables.len()).sum();
     let (undecided, doubtful) = report_lists;

@@ -71,6 +71,15 @@ impl Output {
     }
 }
 
+/// Refuses a file that is there already, before long work whose result it could not take.
+pub fn must_not_exist(path: &Path) -> Result<()> {
+    if path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    Err(Error::usage(format!("unable to write '{}': it exists already", path.display()))
+        .hint("name another file with -o, or remove this one"))
+}
+
 /// Writes a file that must not exist yet, or replaces it where `replace` says so.
 pub fn write_file(path: &Path, text: &str, replace: bool) -> Result<()> {
     let unable = || Error::usage(format!("unable to write '{}'", path.display()));
@@ -79,10 +88,6 @@ pub fn write_file(path: &Path, text: &str, replace: bool) -> Result<()> {
     if !replace {
         options.create_new(true);
     }
-    let mut file = options.open(path).map_err(|error| {
-        let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
-        let error = unable().because(error);
-        if exists { error.hint("name another file with -o, or remove this one") } else { error }
-    })?;
+    let mut file = options.open(path).map_err(|error| unable().because(error))?;
     file.write_all(text.as_bytes()).map_err(|error| unable().because(error))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::output::{Output, write_file};
+use super::output::{Output, must_not_exist, write_file};
 use super::settings::{PickArgs, StoreArgs};
 use crate::config::Config;
 use crate::error::{EXIT_OK, Error, Result};
@@ -51,6 +51,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
+    must_not_exist(&args.output)?;
     let config = Config::load(config)?;
     let into: BTreeSet<ShardName> = args.into.iter().map(ShardName::new).collect();
     for name in &into {

@@ -83,7 +83,7 @@ pub struct Column {
     pub type_name: String,
     /// How its values travel.
     pub kind: TypeKind,
-    /// NOT NULL, declared on the column.
+    /// NOT NULL: of the column, of its domain, or by a check.
     pub not_null: bool,
     /// Computed by the database: neither read nor written.
     pub generated: bool,

@@ -96,6 +96,16 @@ async fn more_tenants_than_the_cap_need_a_number_and_a_reason() {
 }
 
 #[tokio::test]
+async fn a_file_that_exists_is_not_written_over() {
+    let (world, before) = broken_world(Kind::Sqlite).await;
+    world.write("list.json", "mine");
+    let error = "error: unable to write 'list.json': it exists already\n\
+                 hint: name another file with -o, or remove this one";
+    refused(&world, &before, plan_list(&world, "9001\n", &[]), 2, error).await;
+    assert_eq!(world.read("list.json"), "mine");
+}
+
+#[tokio::test]
 async fn a_plan_that_was_edited_is_refused() {
     let (world, before) = broken_world(Kind::Sqlite).await;
     world.plan(&tenants()[..2]).exits(0);

@@ -4,7 +4,7 @@
 use std::process::{Child, Command, Stdio};
 
 use crate::cluster::{Cluster, binary, psql};
-use crate::world::{Run, command, output};
+use crate::world::{Run, command, output, output_and_peak};
 
 const VICTIMS: [u32; 3] = [1, 2, 3];
 
@@ -70,7 +70,10 @@ impl Bank {
         std::fs::write(self.folder.path().join("bids.txt"), list).expect("list");
         let run = self.reinstate(&["plan", "--tenants", "bids.txt", "-o", plan]).exits(0);
         assert!(run.stdout.contains("public.pgbench_accounts"), "{}", run.stdout);
-        self.reinstate(&["apply", plan, "--confirm", &victims.len().to_string()]).exits(0);
+        let apply = command(self.folder.path(), &["apply", plan, "--confirm", &victims.len().to_string()]);
+        let (run, peak) = output_and_peak(apply);
+        let _ = run.exits(0);
+        assert!((1 << 20..96 << 20).contains(&peak), "apply held {} MiB", peak >> 20);
     }
 }
 
@@ -115,7 +118,11 @@ fn three_branches_come_back_while_pgbench_goes_on() {
     assert!(!before[3].starts_with("pgbench_history 0|"), "the victims have history: {before:?}");
 
     let mut pgbench = bank.neighbours();
-    bank.reinstate(&["snapshot", "create"]).exits(0);
+    // Two million rows, 220 MB on their way, in less memory than that (P8).
+    let create = command(bank.folder.path(), &["snapshot", "create", "--memory", "64MiB"]);
+    let (run, peak) = output_and_peak(create);
+    let _ = run.exits(0);
+    assert!((1 << 20..180 << 20).contains(&peak), "create held {} MiB", peak >> 20);
     for table in TABLES.iter().rev() {
         psql(&bank.url, &format!("DELETE FROM {table} WHERE {theirs}"));
     }

@@ -367,3 +367,33 @@ pub fn damage(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     change(&mut bytes);
     std::fs::write(path, bytes).expect("write");
 }
+
+/// Runs the binary and watches its memory: the run, and the most it held resident, in bytes.
+pub fn output_and_peak(mut command: Command) -> (Run, u64) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let status = format!("/proc/{}/status", child.id());
+    let (mut stdout, mut stderr) =
+        (child.stdout.take().expect("stdout"), child.stderr.take().expect("stderr"));
+    let out = std::thread::spawn(move || text(&mut stdout));
+    let err = std::thread::spawn(move || text(&mut stderr));
+    let mut peak = 0;
+    let code = loop {
+        // The high-water mark only rises: the last reading before the end is the peak, or a few milliseconds short of it.
+        let now = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = now.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        peak = peak.max(kilobytes.unwrap_or_default() * 1024);
+        if let Some(status) = child.try_wait().expect("wait") {
+            break status.code().unwrap_or(-1);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    let run = Run { code, stdout: out.join().expect("stdout"), stderr: err.join().expect("stderr") };
+    (run, peak)
+}
+
+fn text(from: &mut impl std::io::Read) -> String {
+    let mut text = String::new();
+    from.read_to_string(&mut text).expect("UTF-8");
+    text
+}

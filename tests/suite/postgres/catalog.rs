@@ -144,3 +144,23 @@ async fn a_type_without_a_binary_form_is_an_obstacle_however_deep_it_is() {
         [("public.bad".to_owned(), vec!["column 'x': type 'public.over[]' has no binary form".to_owned()])]
     );
 }
+
+#[tokio::test]
+async fn not_null_may_stand_in_a_check_or_a_domain_and_a_value_may_come_by_default() {
+    let facts = facts_of(
+        r#"create domain filled as int not null default 7;
+           create table t (
+               plain int, declared int not null, checked int check (checked is not null),
+               "Odd" int check ("Odd" is not null), other int check (other is not null or plain is null),
+               unproven int, of_domain filled, dated date default now(),
+               counted bigint generated always as identity);
+           alter table t add check (unproven is not null) not valid;"#,
+    )
+    .await;
+    let table = find_table(&facts, &name("public.t")).expect("table");
+    let flagged = |flag: fn(&reinstate::model::Column) -> bool| -> Vec<&str> {
+        table.columns.iter().filter(|column| flag(column)).map(|column| column.name.as_str()).collect()
+    };
+    assert_eq!(flagged(|c| c.not_null), ["declared", "checked", "Odd", "of_domain", "counted"]);
+    assert_eq!(flagged(|c| c.has_default), ["of_domain", "dated", "counted"]);
+}

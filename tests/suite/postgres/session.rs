@@ -274,6 +274,28 @@ async fn a_stream_that_breaks_gives_its_own_error_and_writes_nothing() {
     assert_eq!(lost.everything(), after_loss);
 }
 
+/// P7: whatever a restore does, nobody's reading or writing waits for its table locks.
+#[tokio::test]
+async fn no_lock_on_a_user_table_is_above_row_exclusive() {
+    let lost = lose_site_1().await;
+    let mut session = session(lost.shard.as_ref(), "1").await;
+    lost.write_all(session.as_mut()).await.expect("write");
+    for (table, _) in &lost.rows {
+        session.read_back(table, &TenantId::new("1")).await.expect("read back");
+    }
+    session.write_set().await.expect("write set");
+    let locks = psql(
+        &lost.database,
+        "select distinct l.mode from pg_locks l join pg_class c on c.oid = l.relation
+         join pg_stat_activity a on a.pid = l.pid
+         where l.database = (select oid from pg_database where datname = current_database())
+           and c.relkind in ('r', 'p') and c.relnamespace = 'public'::regnamespace
+           and a.application_name like 'reinstate%' order by 1",
+    );
+    assert_eq!(locks, "AccessShareLock\nRowExclusiveLock\nRowShareLock");
+    session.abort().await.expect("abort");
+}
+
 #[tokio::test]
 async fn a_lock_that_is_not_free_in_time_may_be_tried_again() {
     let lost = lose_site_1().await;

@@ -1,6 +1,7 @@
 //! Columns: names, types, and how their values travel.
 //!
-//! A domain may be NOT NULL or have a default where its column says nothing; both count as the column's.
+//! A domain may be NOT NULL or have a default where its column says nothing; both count as the column's, and so does a
+//! validated `CHECK (column IS NOT NULL)`, which large schemas use where they could not afford NOT NULL.
 
 use sqlx::postgres::PgConnection;
 
@@ -28,7 +29,10 @@ const COLUMNS: &str = concat!(
          union
          select made_of.whole from unsendable join made_of on made_of.part = unsendable.oid)
      select u.oid::int8, a.attname::text, format_type(a.atttypid, a.atttypmod),
-            n.nspname::text, t.typname::text, t.typtype::text, a.attnotnull or declared.typnotnull,
+            n.nspname::text, t.typname::text, t.typtype::text, a.attnotnull or declared.typnotnull or exists (
+              select from pg_constraint c
+              where c.conrelid = a.attrelid and c.contype = 'c' and c.convalidated and c.conkey = array[a.attnum]
+                and pg_get_constraintdef(c.oid) = format('CHECK ((%I IS NOT NULL))', a.attname)),
             a.attgenerated <> '', a.atthasdef or a.attidentity <> '' or declared.typdefault is not null,
             a.atttypid in (select oid from unsendable)
      from user_tables u
