@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::{EXIT_DIFFERENCES, EXIT_OK, Error, Result};
 use crate::limits::{JOBS_DEFAULT, MEMORY_BYTES_DEFAULT, RETAIN_DAYS_DEFAULT};
 use crate::model::{ShardName, SnapshotId};
-use crate::report;
+use crate::report::{self, format::count};
 use crate::snapshot::{self, CreateOptions, Snapshot, Store};
 use crate::source::live;
 
@@ -123,6 +123,13 @@ async fn create(args: Create, config: &Config, output: &Output) -> Result<u8> {
         let manifest =
             snapshot::create(&store, name, source.as_ref(), &settings.tenancy, &options, progress.as_ref())
                 .await?;
+        for entry in manifest.tables.iter().filter(|entry| entry.rows_unowned > 0) {
+            output.talk(&format!(
+                "note: no tenant owns {} rows of table '{}' of shard '{name}'; no restore brings them back",
+                count(entry.rows_unowned),
+                entry.table.name
+            ));
+        }
         summaries.push(summary(&store, name, &manifest.id).await?);
     }
     let value = serde_json::json!({ "format": 1, "snapshots": summaries });

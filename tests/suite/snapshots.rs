@@ -176,3 +176,24 @@ async fn prune_deletes_nothing_inside_the_retention() {
     let show = world.run(&["snapshot", "show", &id]).exits(0);
     assert!(show.stdout.contains("cannot be pruned before"), "{}", show.stdout);
 }
+
+#[tokio::test]
+async fn rows_that_no_tenant_owns_are_counted_and_named() {
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let world = World::new(kind).await;
+        world
+            .sql(
+                "product",
+                "CREATE TABLE drafts (id bigint PRIMARY KEY, issue_id bigint REFERENCES issues (id))",
+            )
+            .await;
+        world.sql("product", "INSERT INTO drafts VALUES (1, 1), (2, NULL), (3, NULL)").await;
+        world.init();
+        let create = world.run(&["snapshot", "create"]).exits(0);
+        let schema = if kind == Kind::Postgres { "public" } else { "main" };
+        let note = format!(
+            "note: no tenant owns 2 rows of table '{schema}.drafts' of shard 'product'; no restore brings them back"
+        );
+        assert!(create.stderr.contains(&note), "{}", create.stderr);
+    }
+}
