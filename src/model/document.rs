@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-/// BLAKE3 of `document` without its field `left_out`, in hexadecimal. It is taken over the document as it stands, not
-/// over what a reader makes of it: a later version, which knows more fields, finds the same hash. A `Value` keeps
-/// its fields sorted, so white space and order do not count.
+/// BLAKE3 of `document` without its field `left_out`, in hexadecimal. It is taken over the document as it stands,
+/// not over what a reader makes of it: a later version, which knows more fields, finds the same hash. A `Value`
+/// keeps its fields sorted, so white space and order do not count.
 pub fn document_hash(document: &Value, left_out: &str) -> String {
     let mut content = document.clone();
     if let Some(fields) = content.as_object_mut() {

@@ -378,7 +378,8 @@ pub fn output_and_peak(mut command: Command) -> (Run, u64) {
     let err = std::thread::spawn(move || text(&mut stderr));
     let mut peak = 0;
     let code = loop {
-        // The high-water mark only rises: the last reading before the end is the peak, or a few milliseconds short of it.
+        // The high-water mark only rises: the last reading before the end is the peak, or a few milliseconds
+        // short of it.
         let now = std::fs::read_to_string(&status).unwrap_or_default();
         let line = now.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());

@@ -1,7 +1,7 @@
 //! Columns: names, types, and how their values travel.
 //!
-//! A domain may be NOT NULL or have a default where its column says nothing; both count as the column's, and so does a
-//! validated `CHECK (column IS NOT NULL)`, which large schemas use where they could not afford NOT NULL.
+//! A domain may be NOT NULL or have a default where its column says nothing; both count as the column's, and so
+//! does a validated `CHECK (column IS NOT NULL)`, which large schemas use where they could not afford NOT NULL.
 
 use sqlx::postgres::PgConnection;
 
