@@ -81,6 +81,10 @@ pub const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// takes.
 pub const SEQUENCE_STEPS_MAX: i64 = 10_000;
 
+/// Tables of one "does the tenant have rows there?": few round trips for a thousand tables, and far below what
+/// SQLite takes as one compound SELECT (500).
+pub const TABLES_ASKED_MAX: usize = 200;
+
 /// Rows that SQLite's thread may be ahead of their reader; more costs memory when rows are wide.
 pub const SQLITE_ROWS_BUFFERED_MAX: usize = 128;
 /// Rows of one INSERT on SQLite: the cost of a statement is spread over them.

@@ -156,7 +156,15 @@ fn infer_shard(
             Some((root, key)) => direct_by_key(table, root, key),
             None => None,
         };
-        if let Some(inferred) = decided.or_else(|| direct_by_name(table, named, key_kind)) {
+        let by_name = || direct_by_name(table, named, key_kind, |column| !has_key_of_its_own(table, column));
+        if let Some(inferred) = decided.or_else(by_name) {
+            found.insert(table.name.clone(), inferred);
+        }
+    }
+    derive(tables, &mut found);
+    // Where the declared key leads to no tenant, the name still may.
+    for table in tables.iter().filter(|table| !found.contains_key(&table.name)).collect::<Vec<_>>() {
+        if let Some(inferred) = direct_by_name(table, named, key_kind, |_| true) {
             found.insert(table.name.clone(), inferred);
         }
     }
@@ -198,11 +206,20 @@ fn direct_by_key(table: &Table, root: &Table, key: &str) -> Option<Inferred> {
     Some(Inferred { rule: Some(Rule::Direct { column }), evidence, doubtful: !others.is_empty() })
 }
 
-fn direct_by_name(table: &Table, named: &BTreeSet<String>, key_kind: Option<TypeKind>) -> Option<Inferred> {
-    let column = table
-        .columns
-        .iter()
-        .find(|column| named.contains(&column.name.to_lowercase()) && fits(column.kind, key_kind))?;
+/// Whether a declared key says what the column references: that counts more than its name.
+fn has_key_of_its_own(table: &Table, column: &str) -> bool {
+    table.foreign_keys.iter().any(|foreign| foreign.columns == [column.to_owned()])
+}
+
+fn direct_by_name(
+    table: &Table,
+    named: &BTreeSet<String>,
+    key_kind: Option<TypeKind>,
+    allowed: impl Fn(&str) -> bool,
+) -> Option<Inferred> {
+    let column = table.columns.iter().find(|column| {
+        named.contains(&column.name.to_lowercase()) && fits(column.kind, key_kind) && allowed(&column.name)
+    })?;
     Some(Inferred {
         rule: Some(Rule::Direct { column: column.name.clone() }),
         evidence: format!("column {} is named and typed like a reference to the root", column.name),
@@ -222,28 +239,48 @@ fn all_not_null(table: &Table, columns: &[String]) -> bool {
     columns.iter().all(|name| table.column(name).is_some_and(|column| column.not_null))
 }
 
-/// Follows foreign keys from owned tables outwards, level by level, so that each table takes the shortest way.
+/// Follows foreign keys from owned tables outwards, level by level, so that each table takes the shortest way; but a
+/// key that is part of the row's own identity beats a shorter way, so a table waits for such a parent.
 fn derive(tables: &[Table], found: &mut BTreeMap<TableName, Inferred>) {
     loop {
-        let level: Vec<(TableName, Inferred)> = tables
-            .iter()
-            .filter(|table| !found.contains_key(&table.name))
-            .filter_map(|table| derived(table, found).map(|inferred| (table.name.clone(), inferred)))
-            .collect();
-        if level.is_empty() {
+        let level = |patient: bool| -> Vec<(TableName, Inferred)> {
+            tables
+                .iter()
+                .filter(|table| !found.contains_key(&table.name))
+                .filter_map(|table| derived(table, found, patient).map(|it| (table.name.clone(), it)))
+                .collect()
+        };
+        let mut next = level(true);
+        if next.is_empty() {
+            next = level(false);
+        }
+        if next.is_empty() {
             return;
         }
-        found.extend(level);
+        found.extend(next);
     }
 }
 
-fn derived(table: &Table, found: &BTreeMap<TableName, Inferred>) -> Option<Inferred> {
+/// Whether a foreign key lies within the primary key: the row is a part of its parent (an order's line), and does not
+/// merely mention it (the stock that it is taken from).
+fn identifies(table: &Table, foreign: &ForeignKey) -> bool {
+    foreign.columns.iter().all(|column| table.primary_key.contains(column))
+}
+
+fn derived(table: &Table, found: &BTreeMap<TableName, Inferred>, patient: bool) -> Option<Inferred> {
     let owned = |foreign: &&ForeignKey| {
         foreign.parent != table.name
             && found.get(&foreign.parent).and_then(|parent| parent.rule.as_ref()).is_some_and(Rule::is_owned)
     };
     let keys: Vec<&ForeignKey> = table.foreign_keys.iter().filter(owned).collect();
-    let required = keys.iter().find(|foreign| all_not_null(table, &foreign.columns));
+    let identifying = keys.iter().find(|foreign| identifies(table, foreign));
+    let awaited = |foreign: &ForeignKey| {
+        foreign.parent != table.name && identifies(table, foreign) && !found.contains_key(&foreign.parent)
+    };
+    if patient && identifying.is_none() && table.foreign_keys.iter().any(awaited) {
+        return None;
+    }
+    let required = identifying.or_else(|| keys.iter().find(|foreign| all_not_null(table, &foreign.columns)));
     let best = required.or(keys.first())?;
     let mut evidence = format!("foreign key {} to {}", best.name, best.parent);
     if required.is_none() {

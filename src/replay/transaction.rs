@@ -121,15 +121,24 @@ impl Steps<'_> {
         Ok(())
     }
 
-    /// Reads every table of the tenant back, also those in which it had no row: rows that appeared since the
-    /// deletion would be found here, and none may be.
+    /// Reads the tenant's tables back, and asks about all others together: rows that appeared since the deletion
+    /// would be found there, and none may be.
     async fn read_back(&self, session: &mut dyn Session) -> Result<Verdict> {
+        let expected = |name: &TableName| self.part.tables.iter().find(|rows| rows.table == *name);
+        let others: Vec<&OwnedTable> =
+            self.planned.tables.iter().filter(|owned| expected(&owned.table.name).is_none()).collect();
+        let ghosts = session.tables_with_rows(&others, &self.tenant.id).await?;
         let mut found = Vec::with_capacity(self.planned.tables.len());
         for owned in &self.planned.tables {
             let name = &owned.table.name;
-            let rows = self.part.tables.iter().find(|rows| rows.table == *name);
+            let rows = expected(name);
+            let live = if rows.is_some() || ghosts.contains(name) {
+                session.read_back(owned, &self.tenant.id).await?
+            } else {
+                Fingerprint::default()
+            };
             let expected = rows.map(|rows| rows.fingerprint).unwrap_or_default();
-            found.push((name.clone(), expected, session.read_back(owned, &self.tenant.id).await?));
+            found.push((name.clone(), expected, live));
         }
         let verdict = verify::before_commit(found);
         let Some(wrong) = verdict.tables().iter().find(|table| !table.is_equal()) else { return Ok(verdict) };

@@ -5,7 +5,7 @@
 //! Shard     facts(), live_rows(), read()                       read-only
 //!           prepare_journal(), journal()                       the engine's own schema
 //!           begin(tenant) ──► Session   one transaction
-//! Session   write(table)…, read_back(table)…, write_set(), record(entry), commit() | abort()
+//! Session   write(table)…, read_back(table)…, tables_with_rows(), write_set(), record(entry), commit() | abort()
 //! ```
 //!
 //! Invariants. A session issues only INSERT or COPY on user tables (P2). Dropping a session without commit rolls
@@ -145,6 +145,11 @@ pub trait Session: Send {
 
     /// Fingerprint of all rows of the tenant that this transaction sees in `table`.
     async fn read_back(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint>;
+
+    /// Those of `tables` in which this transaction sees a row of the tenant, in their order. Asked in statements of
+    /// [`crate::limits::TABLES_ASKED_MAX`] tables, not one a table: most tenants have no rows in most tables.
+    async fn tables_with_rows(&mut self, tables: &[&OwnedTable], tenant: &TenantId)
+    -> Result<Vec<TableName>>;
 
     /// What this transaction wrote, against the base line taken when it began.
     async fn write_set(&mut self) -> Result<WriteSet>;

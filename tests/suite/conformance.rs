@@ -10,6 +10,7 @@ use crate::fixture::{Fixture, OWNED, Snapshot, entry, fingerprint, plan, session
 use futures::{StreamExt, TryStreamExt, stream};
 use reinstate::database::is_transient;
 use reinstate::error::{Error, Kind};
+use reinstate::limits::TABLES_ASKED_MAX;
 use reinstate::model::{Fingerprint, OwnedTable, PlanHash, Rule, TenantId};
 use reinstate::shard::{Claim, Session, Shard, TableWrites, find_table};
 use reinstate::source::Scan;
@@ -40,6 +41,7 @@ conformance! {
     a_tenant_is_claimed_once_at_a_time
     a_trigger_that_writes_a_neighbour_is_in_the_write_set
     ghost_rows_change_the_fingerprint
+    tables_with_rows_of_the_tenant_are_named
     a_changed_row_changes_the_fingerprint
     live_rows_are_counted_by_tenant
     rows_are_read_as_the_source_read_them
@@ -215,6 +217,32 @@ async fn ghost_rows_change_the_fingerprint(bench: impl Bench) {
     session.write(history, stream::iter(chunks).map(Ok).boxed()).await.expect("written");
     let actual = session.read_back(history, fixture.victim()).await.expect("read back");
     assert_eq!(actual.rows, expected.rows + 1);
+    session.abort().await.expect("aborted");
+}
+
+async fn tables_with_rows_of_the_tenant_are_named(bench: impl Bench) {
+    let fixture = Fixture::numbered(bench).await;
+    let (snapshot, _, _) = lose_victim(&fixture).await;
+    let shard = fixture.open().await;
+    let mut session = session_without_journal(&fixture, shard.as_ref()).await;
+    let all: Vec<&OwnedTable> = snapshot.tables.iter().collect();
+    // Every table holds rows of the neighbours, none of the victim.
+    let held = session.tables_with_rows(&all, fixture.victim()).await.expect("asked");
+    assert!(held.is_empty(), "{held:?}");
+    assert!(session.tables_with_rows(&[], fixture.victim()).await.expect("asked").is_empty());
+    let names: Vec<_> = all.iter().map(|owned| owned.table.name.clone()).collect();
+    assert_eq!(session.tables_with_rows(&all, &fixture.tenants[0]).await.expect("asked"), names);
+    for name in ["sites", "history"] {
+        let chunks = snapshot.chunks(snapshot.table(name), fixture.victim(), 100);
+        session.write(snapshot.table(name), stream::iter(chunks).map(Ok).boxed()).await.expect("written");
+    }
+    // More questions than one statement holds, and a table that is asked about twice is named twice.
+    let many: Vec<&OwnedTable> = all.iter().copied().cycle().take(3 * TABLES_ASKED_MAX).collect();
+    let held = session.tables_with_rows(&many, fixture.victim()).await.expect("asked");
+    let written = [fixture.bench.table("sites"), fixture.bench.table("history")];
+    let expected: Vec<_> =
+        many.iter().map(|owned| owned.table.name.clone()).filter(|name| written.contains(name)).collect();
+    assert_eq!(held, expected);
     session.abort().await.expect("aborted");
 }
 

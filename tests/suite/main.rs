@@ -15,6 +15,7 @@ mod conformance;
 mod drill;
 mod fixtures;
 mod interrupt;
+mod many_tables;
 mod pgbench;
 mod postgres {
     //! PostgreSQL on a real server.
@@ -36,3 +37,4 @@ mod snapshot_store {
 }
 mod snapshots;
 mod sqlite;
+mod tpcc;

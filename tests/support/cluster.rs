@@ -120,6 +120,11 @@ impl Cluster {
         self.port
     }
 
+    /// What the server has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).expect("the server's log")
+    }
+
     /// The URL of a database, as the superuser.
     pub fn url(&self, database: &str) -> String {
         self.url_as(SUPERUSER, database)

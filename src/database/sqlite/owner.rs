@@ -66,6 +66,17 @@ pub fn select_stored(owned: &OwnedTable, tenant: &TenantId) -> Result<Select> {
     Ok(Select { sql, arguments: bind(std::slice::from_ref(tenant))? })
 }
 
+/// The places in `tables` of those that hold a row of the tenant; at most
+/// [`crate::limits::TABLES_ASKED_MAX`] tables.
+pub fn select_held(tables: &[&OwnedTable], tenant: &TenantId) -> Result<Select> {
+    let question = |(number, owned): (usize, &&OwnedTable)| {
+        let (table, predicate) = (owned.table.name.quoted(), predicate(&owned.path));
+        format!("SELECT {number} WHERE EXISTS (SELECT 1 FROM {table} AS {ROWS} WHERE {predicate})")
+    };
+    let questions: Vec<String> = tables.iter().enumerate().map(question).collect();
+    Ok(Select { sql: questions.join(" UNION ALL "), arguments: bind(std::slice::from_ref(tenant))? })
+}
+
 /// Number of rows of each of these tenants that has any.
 pub fn select_counts(owned: &OwnedTable, tenants: &[TenantId]) -> Result<Select> {
     let sql = format!(

@@ -3,7 +3,7 @@
 //! ```text
 //! begin   BEGIN ─► base line of the counters ─► advisory lock ─► journal look-up
 //! write   COPY … FROM STDIN (FORMAT binary): the tuples as they are
-//! check   COPY (SELECT …) TO STDOUT ─► fingerprint;  counters now − base line ─► write set
+//! check   COPY (SELECT …) TO STDOUT ─► fingerprint;  EXISTS over all other tables;  counters now − base line ─► write set
 //! end     journal row ─► COMMIT
 //! ```
 //!
@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::StreamExt;
+use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgCopyIn};
 
 use super::super::{Chunk, ChunkStream, Claim, JournalEntry, Session, TableWrites, WriteSet};
@@ -27,7 +28,9 @@ use crate::database::postgres::owner::{self, TENANT_FROM_SETTING, TENANT_SETTING
 use crate::database::postgres::pool::{Lease, Pool};
 use crate::database::postgres::tuples::{HEADER, TRAILER, TupleReader};
 use crate::error::{Error, Result};
-use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, LOCK_TIMEOUT, RETRY_DELAY, SEQUENCE_STEPS_MAX};
+use crate::limits::{
+    BATCH_BYTES_MAX, BATCH_ROWS_MAX, LOCK_TIMEOUT, RETRY_DELAY, SEQUENCE_STEPS_MAX, TABLES_ASKED_MAX,
+};
 use crate::model::wire::Tuples;
 use crate::model::{Fingerprint, OwnedTable, PlanHash, Sequence, TableName, TenantId, quote_identifier};
 
@@ -187,6 +190,20 @@ impl Session for PostgresSession {
         Ok(fingerprint)
     }
 
+    async fn tables_with_rows(
+        &mut self,
+        tables: &[&OwnedTable],
+        tenant: &TenantId,
+    ) -> Result<Vec<TableName>> {
+        self.begin_step()?;
+        let mut found = Vec::new();
+        for asked in tables.chunks(TABLES_ASKED_MAX) {
+            self.ask(asked, tenant, &mut found).await?;
+        }
+        self.sound = true;
+        Ok(found)
+    }
+
     async fn write_set(&mut self) -> Result<WriteSet> {
         self.begin_step()?;
         let rows: Vec<(i64, i64, i64, i64, String, String)> =
@@ -300,15 +317,50 @@ impl PostgresSession {
         copy.finish().await.map_err(unable)
     }
 
-    async fn copy_out(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint> {
-        let name = &table.table.name;
-        let unable = |error| failure(format!("unable to read back table '{name}'"), error);
+    /// Makes [`TENANT_SETTING`] name the tenant.
+    async fn set_tenant(&mut self, tenant: &TenantId) -> Result<(), sqlx::Error> {
         if self.tenant != *tenant {
             let set =
                 sqlx::query("select set_config($1, $2, true)").bind(TENANT_SETTING).bind(tenant.as_str());
-            set.execute(&mut *self.connection).await.map_err(unable)?;
+            set.execute(&mut *self.connection).await?;
             self.tenant = tenant.clone();
         }
+        Ok(())
+    }
+
+    /// Appends the tables that hold a row of the tenant. By the simple protocol: the statement is long and seldom
+    /// the same, so a prepared one would only stay in the server's memory.
+    async fn ask(
+        &mut self,
+        tables: &[&OwnedTable],
+        tenant: &TenantId,
+        found: &mut Vec<TableName>,
+    ) -> Result<()> {
+        let unable = |error| failure(format!("unable to look for other rows of tenant '{tenant}'"), error);
+        self.set_tenant(tenant).await.map_err(unable)?;
+        let mut questions = Vec::with_capacity(tables.len());
+        for (number, owned) in tables.iter().enumerate() {
+            let from = owner::from_clause(&self.relations, &owned.table.name, None)?;
+            let predicate = owner::belongs_to(&self.relations, &owned.path, TENANT_FROM_SETTING)?;
+            questions.push(format!("SELECT {number} WHERE EXISTS (SELECT FROM {from} WHERE {predicate})"));
+        }
+        // Safe: quoted identifiers, checked type names and numbers; the tenant's id is a setting.
+        let sql = sqlx::AssertSqlSafe(questions.join(" UNION ALL "));
+        let rows = sqlx::raw_sql(sql).fetch_all(&mut *self.connection).await.map_err(unable)?;
+        let mut numbers = Vec::with_capacity(rows.len());
+        for row in &rows {
+            numbers.push(row.try_get::<i32, _>(0).map_err(unable)?);
+        }
+        numbers.sort_unstable();
+        let named = numbers.into_iter().filter_map(|number| tables.get(usize::try_from(number).ok()?));
+        found.extend(named.map(|owned| owned.table.name.clone()));
+        Ok(())
+    }
+
+    async fn copy_out(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint> {
+        let name = &table.table.name;
+        let unable = |error| failure(format!("unable to read back table '{name}'"), error);
+        self.set_tenant(tenant).await.map_err(unable)?;
         let columns = owner::stored_columns(&table.table);
         let from = owner::from_clause(&self.relations, name, None)?;
         let predicate = owner::belongs_to(&self.relations, &table.path, TENANT_FROM_SETTING)?;

@@ -22,7 +22,9 @@ use crate::database::sqlite::error::{explain, is_busy};
 use crate::database::sqlite::values::Parameters;
 use crate::database::sqlite::{Database, owner, rows};
 use crate::error::{Error, Result};
-use crate::limits::{RETRY_DELAY, SQLITE_CLAIM_ATTEMPTS_MAX, SQLITE_INSERT_ROWS_MAX, SQLITE_PARAMETERS_MAX};
+use crate::limits::{
+    RETRY_DELAY, SQLITE_CLAIM_ATTEMPTS_MAX, SQLITE_INSERT_ROWS_MAX, SQLITE_PARAMETERS_MAX, TABLES_ASKED_MAX,
+};
 use crate::model::{
     Fingerprint, OwnedTable, PlanHash, Sequence, Table, TableName, TenantId, quote_identifier,
 };
@@ -154,6 +156,26 @@ impl Session for SqliteSession {
 
     async fn read_back(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint> {
         rows::fingerprint(&mut self.connection, &table.table, owner::select_stored(table, tenant)?).await
+    }
+
+    async fn tables_with_rows(
+        &mut self,
+        tables: &[&OwnedTable],
+        tenant: &TenantId,
+    ) -> Result<Vec<TableName>> {
+        let unable =
+            |error| self.database.unable(&format!("look for other rows of tenant '{tenant}' in"), error);
+        let mut found = Vec::new();
+        for asked in tables.chunks(TABLES_ASKED_MAX) {
+            let select = owner::select_held(asked, tenant)?;
+            // Safe: all names in it are quoted, the id is bound.
+            let ask = sqlx::query_scalar_with(AssertSqlSafe(select.sql), select.arguments);
+            let mut numbers: Vec<i64> = ask.fetch_all(&mut self.connection).await.map_err(unable)?;
+            numbers.sort_unstable();
+            let named = numbers.into_iter().filter_map(|number| asked.get(usize::try_from(number).ok()?));
+            found.extend(named.map(|owned| owned.table.name.clone()));
+        }
+        Ok(found)
     }
 
     async fn write_set(&mut self) -> Result<WriteSet> {
