@@ -280,10 +280,11 @@ fn derived(table: &Table, found: &BTreeMap<TableName, Inferred>, patient: bool) 
     if patient && identifying.is_none() && table.foreign_keys.iter().any(awaited) {
         return None;
     }
-    let required = identifying.or_else(|| keys.iter().find(|foreign| all_not_null(table, &foreign.columns)));
-    let best = required.or(keys.first())?;
+    let required = || keys.iter().find(|foreign| all_not_null(table, &foreign.columns));
+    let best = identifying.or_else(required).or(keys.first())?;
+    let nullable = !all_not_null(table, &best.columns);
     let mut evidence = format!("foreign key {} to {}", best.name, best.parent);
-    if required.is_none() {
+    if nullable {
         evidence.push_str("; its columns may be NULL, and such rows have no owner");
     }
     Some(Inferred {
@@ -293,7 +294,7 @@ fn derived(table: &Table, found: &BTreeMap<TableName, Inferred>, patient: bool) 
             parent_columns: best.parent_columns.clone(),
         }),
         evidence,
-        doubtful: required.is_none(),
+        doubtful: nullable,
     })
 }
 
@@ -414,6 +415,37 @@ mod tests {
         let found = infer(&[(ShardName::new("bank"), tables)], &root("branches")).expect("inference");
         assert_eq!(rule(&found, 0, "history").rule, Some(Rule::Direct { column: "bid".into() }));
         assert_eq!(rule(&found, 0, "odd").rule, None, "another type is another thing");
+    }
+
+    #[test]
+    fn a_line_belongs_to_its_order_and_not_to_the_stock_it_mentions() {
+        let int = TypeKind::Int64;
+        let tables = vec![
+            table("sites", &[ID], &[]),
+            table("stock", &[ID, ("site_id", int, true)], &[("site_id", "sites")]),
+            table("customers", &[ID, ("site_id", int, true)], &[("site_id", "sites")]),
+            table("orders", &[ID, ("customer_id", int, true)], &[("customer_id", "customers")]),
+            table(
+                "lines",
+                &[("order_id", int, true), ("stock_id", int, true)],
+                &[("stock_id", "stock"), ("order_id", "orders")],
+            ),
+        ];
+        let found = infer(&[(ShardName::new("shop"), tables)], &root("sites")).expect("inference");
+        let evidence = &rule(&found, 0, "lines").evidence;
+        assert_eq!(evidence, "foreign key lines_order_id_fkey to public.orders");
+    }
+
+    #[test]
+    fn a_declared_key_says_more_than_the_name_of_its_column() {
+        let int = TypeKind::Int64;
+        let tables = vec![
+            table("sites", &[ID], &[]),
+            table("folders", &[ID, ("up", int, true)], &[("up", "sites")]),
+            table("files", &[ID, ("up", int, true)], &[("up", "folders")]),
+        ];
+        let found = infer(&[(ShardName::new("shop"), tables)], &root("sites")).expect("inference");
+        assert_eq!(rule(&found, 0, "files").evidence, "foreign key files_up_fkey to public.folders");
     }
 
     #[test]
