@@ -59,8 +59,8 @@ fn check_target(planned: &ShardPlan, facts: &Facts) -> Result<()> {
         ))
         .hint("correct the shard's URL, or make a new plan for this database"));
     }
-    let names: Vec<&TableName> = planned.tables.iter().map(|owned| &owned.table.name).collect();
-    if schema_hash(&facts.tables, names) != planned.schema {
+    let involved = planned.tables.iter().chain(&planned.others).map(|owned| &owned.table.name);
+    if schema_hash(&facts.tables, involved) != planned.schema {
         return Err(Error::refused(format!(
             "unable to restore into shard '{}': its schema was changed after the dry run",
             planned.name

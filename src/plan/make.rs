@@ -9,7 +9,9 @@ use super::{
     rails,
 };
 use crate::error::{Error, Result};
-use crate::model::{DatabaseIdentity, OwnedTable, PlanHash, Rule, ShardName, Table, TableName, TenancyError};
+use crate::model::{
+    DatabaseIdentity, OwnedTable, OwnerPath, PlanHash, Rule, ShardName, Table, TableName, TenancyError,
+};
 
 /// Most problems that one message lists; the rest is counted.
 const LISTED_MAX: usize = 10;
@@ -171,6 +173,7 @@ fn shard_plan(found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
         .hint("make one of the keys DEFERRABLE, so that it can be checked at commit")
     })?;
     let tables = ordered.iter().map(|name| owned_table(found, name)).collect::<Result<Vec<_>>>()?;
+    let others = other_tables(found, &planned)?;
     Ok(ShardPlan {
         name: found.name.clone(),
         store: found.store.clone(),
@@ -178,22 +181,40 @@ fn shard_plan(found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
         manifest: found.manifest.clone(),
         taken_at: found.taken_at,
         target: found.live.clone(),
-        schema: drift::schema_hash(&found.live_tables, &ordered),
+        schema: drift::schema_hash(
+            &found.live_tables,
+            ordered.iter().chain(others.iter().map(|owned| &owned.table.name)),
+        ),
         tables,
+        others,
         drift,
         warnings: found.warnings.clone(),
     })
+}
+
+/// Live tables that tenants own rows of, but none of this plan's in the snapshot; tables made since are among them.
+fn other_tables(found: &ShardFindings, planned: &BTreeSet<&TableName>) -> Result<Vec<OwnedTable>> {
+    let mut others = Vec::new();
+    for table in found.live_tables.iter().filter(|table| !planned.contains(&table.name)) {
+        if let Some(path) = owner_path(found, &table.name)? {
+            others.push(OwnedTable { table: table.clone(), path });
+        }
+    }
+    Ok(others)
+}
+
+fn owner_path(found: &ShardFindings, name: &TableName) -> Result<Option<OwnerPath>> {
+    found
+        .rules
+        .owner_path(name, &found.live_tables)
+        .map_err(|error| Error::undecided(format!("unable to plan for shard '{}': {error}", found.name)))
 }
 
 fn owned_table(found: &ShardFindings, name: &TableName) -> Result<OwnedTable> {
     let unable =
         || Error::bug(format!("table '{name}' of shard '{}' has rows of a tenant but no owner", found.name));
     let taken = found.taken_tables.iter().find(|table| table.name == *name).ok_or_else(unable)?;
-    let path = found
-        .rules
-        .owner_path(name, &found.live_tables)
-        .map_err(|error| Error::undecided(format!("unable to plan for shard '{}': {error}", found.name)))?
-        .ok_or_else(unable)?;
+    let path = owner_path(found, name)?.ok_or_else(unable)?;
     // Keys, triggers and sequences are those of the live table; the columns are the snapshot's, as are their kinds.
     let mut table = live_table(found, name).ok_or_else(unable)?.clone();
     table.columns = taken.columns.clone();

@@ -143,10 +143,12 @@ pub struct ShardPlan {
     pub taken_at: Timestamp,
     /// The database to write to.
     pub target: DatabaseIdentity,
-    /// Hash of the live schema of `tables`.
+    /// Hash of the live schema of `tables` and `others`.
     pub schema: String,
     /// The tables of the plan's tenants, parents first.
     pub tables: Vec<OwnedTable>,
+    /// All other tables that tenants own rows of: nothing is written there, and no row of a tenant may be found there.
+    pub others: Vec<OwnedTable>,
     /// How the live schema differs from the snapshot's, with the rule that copes with it.
     pub drift: Vec<String>,
     /// What the operator should know.

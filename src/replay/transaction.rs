@@ -125,20 +125,19 @@ impl Steps<'_> {
     /// would be found there, and none may be.
     async fn read_back(&self, session: &mut dyn Session) -> Result<Verdict> {
         let expected = |name: &TableName| self.part.tables.iter().find(|rows| rows.table == *name);
-        let others: Vec<&OwnedTable> =
-            self.planned.tables.iter().filter(|owned| expected(&owned.table.name).is_none()).collect();
+        let (held, others): (Vec<&OwnedTable>, Vec<&OwnedTable>) = self
+            .planned
+            .tables
+            .iter()
+            .chain(&self.planned.others)
+            .partition(|owned| expected(&owned.table.name).is_some());
         let ghosts = session.tables_with_rows(&others, &self.tenant.id).await?;
-        let mut found = Vec::with_capacity(self.planned.tables.len());
-        for owned in &self.planned.tables {
+        let haunted = others.into_iter().filter(|owned| ghosts.contains(&owned.table.name));
+        let mut found = Vec::with_capacity(held.len());
+        for owned in held.into_iter().chain(haunted) {
             let name = &owned.table.name;
-            let rows = expected(name);
-            let live = if rows.is_some() || ghosts.contains(name) {
-                session.read_back(owned, &self.tenant.id).await?
-            } else {
-                Fingerprint::default()
-            };
-            let expected = rows.map(|rows| rows.fingerprint).unwrap_or_default();
-            found.push((name.clone(), expected, live));
+            let expected = expected(name).map(|rows| rows.fingerprint).unwrap_or_default();
+            found.push((name.clone(), expected, session.read_back(owned, &self.tenant.id).await?));
         }
         let verdict = verify::before_commit(found);
         let Some(wrong) = verdict.tables().iter().find(|table| !table.is_equal()) else { return Ok(verdict) };
