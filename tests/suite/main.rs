@@ -13,6 +13,7 @@ mod world;
 mod bad_input;
 mod conformance;
 mod drill;
+mod fidelity;
 mod fixtures;
 mod interrupt;
 mod many_tables;

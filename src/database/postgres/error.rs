@@ -35,6 +35,9 @@ pub fn failure(unable: impl Into<String>, error: sqlx::Error) -> Error {
         "23503" => Error::failed(unable)
             .because(ServerError(said))
             .hint("the row it points at is gone from the live database, or comes with another tenant"),
+        "23514" if message.starts_with("no partition of relation") => Error::failed(unable)
+            .because(ServerError(said))
+            .hint("the partition was dropped since the snapshot; create it again, then apply the plan again"),
         _ => Error::failed(unable).because(ServerError(said)),
     }
 }
@@ -99,6 +102,9 @@ fn said(error: &PgDatabaseError) -> String {
 
 /// `permission denied for table sites` → the GRANT that is missing.
 fn grant_for(message: &str) -> String {
+    if message.starts_with("query would be affected by row-level security") {
+        return "row security hides rows; use a role with BYPASSRLS or the table's owner".to_owned();
+    }
     let object = message.strip_prefix("permission denied for ").and_then(|rest| rest.split_once(' '));
     match object {
         Some(("table", name)) => format!("GRANT SELECT, INSERT ON TABLE {name} TO the role"),
@@ -120,6 +126,8 @@ mod tests {
             "GRANT SELECT, INSERT ON TABLE sites TO the role"
         );
         assert_eq!(grant_for("permission denied for schema app"), "GRANT USAGE ON SCHEMA app TO the role");
+        let hidden = "query would be affected by row-level security policy for table \"notes\"";
+        assert!(grant_for(hidden).contains("BYPASSRLS"));
         assert!(grant_for("must be owner of table x").starts_with("the role lacks"));
     }
 
