@@ -239,8 +239,8 @@ fn all_not_null(table: &Table, columns: &[String]) -> bool {
     columns.iter().all(|name| table.column(name).is_some_and(|column| column.not_null))
 }
 
-/// Follows foreign keys from owned tables outwards, level by level, so that each table takes the shortest way; but a
-/// key that is part of the row's own identity beats a shorter way, so a table waits for such a parent.
+/// Follows foreign keys from owned tables outwards, level by level, so that each table takes the shortest way;
+/// but a key that is part of the row's own identity beats a shorter way, so a table waits for such a parent.
 fn derive(tables: &[Table], found: &mut BTreeMap<TableName, Inferred>) {
     loop {
         let level = |patient: bool| -> Vec<(TableName, Inferred)> {
@@ -261,8 +261,8 @@ fn derive(tables: &[Table], found: &mut BTreeMap<TableName, Inferred>) {
     }
 }
 
-/// Whether a foreign key lies within the primary key: the row is a part of its parent (an order's line), and does not
-/// merely mention it (the stock that it is taken from).
+/// Whether a foreign key lies within the primary key: the row is a part of its parent (an order's line), and does
+/// not merely mention it (the stock that it is taken from).
 fn identifies(table: &Table, foreign: &ForeignKey) -> bool {
     foreign.columns.iter().all(|column| table.primary_key.contains(column))
 }

@@ -147,7 +147,8 @@ pub struct ShardPlan {
     pub schema: String,
     /// The tables of the plan's tenants, parents first.
     pub tables: Vec<OwnedTable>,
-    /// All other tables that tenants own rows of: nothing is written there, and no row of a tenant may be found there.
+    /// All other tables that tenants own rows of: nothing is written there, and no row of a tenant may be found
+    /// there.
     pub others: Vec<OwnedTable>,
     /// How the live schema differs from the snapshot's, with the rule that copes with it.
     pub drift: Vec<String>,

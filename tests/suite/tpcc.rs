@@ -1,9 +1,9 @@
 //! TPC-C on real PostgreSQL: the tenant is the warehouse, every key is composite, and order lines name the stock of
 //! other warehouses.
 //!
-//! The tables follow clause 1.3 of the specification. A warehouse whose stock the order lines of others name cannot
-//! be deleted before those lines; so the victim is one whose stock nobody else names, while its own order lines name
-//! the stock of others.
+//! The tables follow clause 1.3 of the specification. A warehouse whose stock the order lines of others name
+//! cannot be deleted before those lines; so the victim is one whose stock nobody else names, while its own order
+//! lines name the stock of others.
 
 use crate::cluster::{Cluster, psql};
 use crate::world::{command, output};

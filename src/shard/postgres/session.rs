@@ -1,10 +1,9 @@
 //! One tenant's transaction.
 //!
 //! ```text
-//! begin   BEGIN ─► base line of the counters ─► advisory lock ─► journal look-up
-//! write   COPY … FROM STDIN (FORMAT binary): the tuples as they are
-//! check   COPY (SELECT …) TO STDOUT ─► fingerprint;  EXISTS over all other tables;  counters now − base line ─► write set
-//! end     journal row ─► COMMIT
+//! begin   BEGIN ─► base line of the counters ─► advisory lock ─► journal look-up write   COPY … FROM STDIN
+//! (FORMAT binary): the tuples as they are check   COPY (SELECT …) TO STDOUT ─► fingerprint;  EXISTS over all
+//! other tables;  counters now − base line ─► write set end     journal row ─► COMMIT
 //! ```
 //!
 //! Triggers, defaults and checks of the tables run with the search path that the role has by default, as they
