@@ -75,9 +75,18 @@ const RULES: [&str; 9] = [
     r#""public.stock" = { rule = "direct", column = "s_w_id" }"#,
     r#""public.customer" = { rule = "derived", columns = ["c_w_id", "c_d_id"], parent = "public.district", parent_columns = ["d_w_id", "d_id"] }"#,
     r#""public.history" = { rule = "derived", columns = ["h_w_id", "h_d_id"], parent = "public.district", parent_columns = ["d_w_id", "d_id"] }"#,
-    r#""public.orders" = { rule = "derived", columns = ["o_w_id", "o_d_id", "o_c_id"], parent = "public.customer", parent_columns = ["c_w_id", "c_d_id", "c_id"] }"#,
-    r#""public.new_order" = { rule = "derived", columns = ["no_w_id", "no_d_id", "no_o_id"], parent = "public.orders", parent_columns = ["o_w_id", "o_d_id", "o_id"] }"#,
-    r#""public.order_line" = { rule = "derived", columns = ["ol_w_id", "ol_d_id", "ol_o_id"], parent = "public.orders", parent_columns = ["o_w_id", "o_d_id", "o_id"] }"#,
+    concat!(
+        r#""public.orders" = { rule = "derived", columns = ["o_w_id", "o_d_id", "o_c_id"], "#,
+        r#"parent = "public.customer", parent_columns = ["c_w_id", "c_d_id", "c_id"] }"#
+    ),
+    concat!(
+        r#""public.new_order" = { rule = "derived", columns = ["no_w_id", "no_d_id", "no_o_id"], "#,
+        r#"parent = "public.orders", parent_columns = ["o_w_id", "o_d_id", "o_id"] }"#
+    ),
+    concat!(
+        r#""public.order_line" = { rule = "derived", columns = ["ol_w_id", "ol_d_id", "ol_o_id"], "#,
+        r#"parent = "public.orders", parent_columns = ["o_w_id", "o_d_id", "o_id"] }"#
+    ),
     r#""public.item" = { rule = "shared" }"#,
 ];
 
