@@ -75,7 +75,7 @@ const MIRROR_LABELS: &[&str] = &["artifactory", "nexus", "mirror", "proxy", "reg
 /// Last labels of a host name that only a private network resolves.
 const PRIVATE_DOMAINS: &[&str] = &["internal", "corp", "lan", "local", "intra"];
 /// The one registry of `Cargo.lock`.
-const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
+const PUBLIC_REGISTRY: &str = "registry+https://github.com/rust-lang/crates";
 
 /// A Rust file of the repository.
 struct RustFile {

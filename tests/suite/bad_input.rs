@@ -390,17 +390,17 @@ async fn a_server_that_is_gone_in_the_middle_can_be_resumed() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("psql");
+    wait_until(
+        &url,
+        "SELECT count(*) FROM pg_locks WHERE relation = 'comments'::regclass AND mode = 'ShareLock' AND granted",
+    );
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND \
                    application_name LIKE 'reinstate%' AND wait_event_type = 'Lock'";
     let apply = {
         let command = world.command(&["apply", "plan.json", "--confirm", "3", "--jobs", "1"]);
         std::thread::spawn(move || output(command))
     };
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    while psql(&url, waiting) == "0" {
-        assert!(std::time::Instant::now() < deadline, "apply never waited for the lock");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    wait_until(&url, waiting);
     psql(
         &Cluster::start().url("postgres"),
         &format!(
@@ -422,6 +422,61 @@ async fn a_server_that_is_gone_in_the_middle_can_be_resumed() {
     );
     world.apply(3).exits(0);
     assert_eq!(world.dump().await, before);
+}
+
+/// The whole server stops while apply is in the middle of a tenant: exit code 4, and the next command says so too.
+#[test]
+fn a_server_that_stops_is_told_by_every_command() {
+    let cluster = Cluster::start_with(&[]);
+    let url = cluster.new_database();
+    psql(
+        &url,
+        "CREATE TABLE sites (id int PRIMARY KEY, host text);
+         CREATE TABLE pages (id int PRIMARY KEY, site_id int NOT NULL REFERENCES sites (id), body text);
+         INSERT INTO sites SELECT n, 'host ' || n FROM generate_series(1, 3) n;
+         INSERT INTO pages SELECT n, 1 + n % 3, 'body' FROM generate_series(1, 300) n",
+    );
+    let folder = tempfile::tempdir().expect("temp dir");
+    let run = |args: &[&str]| output(crate::world::command(folder.path(), args));
+    let store = folder.path().join("store").display().to_string();
+    let _ = run(&["init", "--shard", &format!("shop={url}"), "--root", "public.sites", "--store", &store])
+        .exits(0);
+    let _ = run(&["snapshot", "create"]).exits(0);
+    psql(&url, "DELETE FROM pages WHERE site_id < 3; DELETE FROM sites WHERE id < 3");
+    std::fs::write(folder.path().join("tenants.txt"), "1\n2\n").expect("list");
+    let _ = run(&["plan", "--tenants", "tenants.txt", "-o", "plan.json"]).exits(0);
+
+    let mut holder = Command::new(crate::cluster::binary("psql"))
+        .args(["-X", "-q", "-c", "BEGIN; LOCK TABLE pages IN SHARE MODE; SELECT pg_sleep(30)", &url])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("psql");
+    let apply =
+        crate::world::command(folder.path(), &["apply", "plan.json", "--confirm", "2", "--jobs", "1"]);
+    let apply = std::thread::spawn(move || output(apply));
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'reinstate%' AND \
+                   wait_event_type = 'Lock'";
+    wait_until(&url, waiting);
+    drop(cluster);
+    let apply = apply.join().expect("apply").exits(4);
+    assert!(apply.stdout.contains("0 of 2 tenants back"), "{}", apply.stdout);
+    holder.wait().expect("psql ends with its server");
+    let status = run(&["status", "plan.json"]).exits(4);
+    assert!(
+        status.error().starts_with("error: unable to connect to shard 'shop' at postgres://"),
+        "{}",
+        status.error()
+    );
+}
+
+/// Waits until a count is above zero.
+fn wait_until(url: &str, count: &str) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while psql(url, count) == "0" {
+        assert!(std::time::Instant::now() < deadline, "in vain: {count}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn database(url: &str) -> &str {

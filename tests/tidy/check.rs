@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use crate::rust_text::{functions, is_word, paths};
 use crate::{
-    CRATES_IO, FILE_LINES_MAX, FUNCTION_LINES_MAX, LINE_CHARACTERS_LITERAL_MAX, LINE_CHARACTERS_MAX,
-    MACHINE_FOLDERS, MACROS_BANNED, MAY_PRINT, MIRROR_LABELS, MODULES, Names, OUTSIDE, PRINTING,
-    PRIVATE_DOMAINS, RustFile, WORDS_BANNED,
+    FILE_LINES_MAX, FUNCTION_LINES_MAX, LINE_CHARACTERS_LITERAL_MAX, LINE_CHARACTERS_MAX, MACHINE_FOLDERS,
+    MACROS_BANNED, MAY_PRINT, MIRROR_LABELS, MODULES, Names, OUTSIDE, PRINTING, PRIVATE_DOMAINS,
+    PUBLIC_REGISTRY, RustFile, WORDS_BANNED,
 };
 
 /// A module names another one against the direction of [`MODULES`].
@@ -144,9 +144,9 @@ pub fn traces(path: &str, text: &str) -> Vec<String> {
         for host in hosts(text).filter(|host| is_private(host)) {
             offences.push(format!("{path}:{line}: the private host `{host}`"));
         }
-        let source = text.strip_prefix("source = \"").unwrap_or(CRATES_IO);
-        if path == "Cargo.lock" && !source.starts_with(CRATES_IO) {
-            offences.push(format!("{path}:{line}: not from crates.io"));
+        let source = text.strip_prefix("source = \"").unwrap_or(PUBLIC_REGISTRY);
+        if path == "Cargo.lock" && !source.starts_with(PUBLIC_REGISTRY) {
+            offences.push(format!("{path}:{line}: not from the public registry"));
         }
     }
     offences

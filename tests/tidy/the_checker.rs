@@ -1,7 +1,7 @@
 //! The checks on small strings: what must be found, and what must not.
 
 use crate::rust_text::Source;
-use crate::{CRATES_IO, FUNCTION_LINES_MAX, MACHINE_FOLDERS, RustFile, check};
+use crate::{FUNCTION_LINES_MAX, MACHINE_FOLDERS, PUBLIC_REGISTRY, RustFile, check};
 
 fn imports(path: &str, text: &str) -> Vec<String> {
     let modules = ["error", "limits", "model", "plan", "shard", "source"].map(str::to_owned).into();
@@ -174,7 +174,7 @@ fn finds_traces_of_a_machine() {
 
 #[test]
 fn lets_public_places_pass() {
-    let lock = format!("source = \"{CRATES_IO}\"");
+    let lock = format!("source = \"{PUBLIC_REGISTRY}\"");
     let fine = "$x/work/a ../root/b https://example.com/home/c http://127.0.0.1:80 https://docs.rs/x postgres://db.internal/x";
     assert_eq!(check::traces("Cargo.lock", &lock), [""; 0]);
     assert_eq!(check::traces("README.md", fine), [""; 0]);
