@@ -81,12 +81,16 @@ fn read_list(path: &Path) -> Result<String> {
     let unable = || Error::usage(format!("unable to read tenant list '{}'", path.display()));
     let bytes_max = (TENANTS_LIST_MAX * TENANT_ID_BYTES_MAX) as u64;
     let mut text = String::new();
-    let read = |from: &mut dyn Read, text: &mut String| from.take(bytes_max).read_to_string(text);
+    // One byte more than may be there: a list that is too long is refused, never cut.
+    let read = |from: &mut dyn Read, text: &mut String| from.take(bytes_max + 1).read_to_string(text);
     if path == Path::new("-") {
         read(&mut std::io::stdin().lock(), &mut text).map_err(|error| unable().because(error))?;
     } else {
         let mut file = std::fs::File::open(path).map_err(|error| unable().because(error))?;
         read(&mut file, &mut text).map_err(|error| unable().because(error))?;
+    }
+    if text.len() as u64 > bytes_max {
+        return Err(unable().hint(format!("it is larger than {bytes_max} bytes")));
     }
     Ok(text)
 }
