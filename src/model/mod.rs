@@ -18,4 +18,7 @@ pub use schema::{
     Column, ForeignKey, HASH_COLUMN, Sequence, TENANT_COLUMN, TYPE_METADATA, Table, Trigger, TypeKind,
     UniqueKey,
 };
-pub use tenancy::{OwnedTable, OwnerPath, Rule, Step, Tenancy, TenancyError};
+pub use tenancy::{
+    Belongs, Link, OwnedTable, OwnerPath, Owners, Reference, Rule, Step, Tenancy, TenancyError, TenantColumn,
+    Way, When,
+};
