@@ -19,6 +19,6 @@ pub use schema::{
     UniqueKey,
 };
 pub use tenancy::{
-    Belongs, Link, OwnedTable, OwnerPath, Owners, Reference, Rule, Step, Tenancy, TenancyError, TenantColumn,
-    Way, When,
+    AsText, Belongs, Link, OwnedTable, OwnerPath, Owners, Reference, Rule, Step, Tenancy, TenancyError,
+    TenantColumn, Way, When,
 };

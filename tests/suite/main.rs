@@ -17,6 +17,7 @@ mod fidelity;
 mod fixtures;
 mod interrupt;
 mod many_tables;
+mod ownership;
 mod pgbench;
 mod postgres {
     //! PostgreSQL on a real server.
@@ -25,7 +26,7 @@ mod postgres {
     mod session;
     mod shard;
     mod source;
-    mod support;
+    pub mod support;
 }
 mod rescue;
 mod snapshot_store {

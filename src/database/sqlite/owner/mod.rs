@@ -1,8 +1,9 @@
-//! Whose row is it: an [`OwnerPath`] as SQL, in two forms.
+//! Whose row is it: [`Owners`] as SQL, in two forms.
 //!
 //! ```text
 //! expression  CAST(o2."site" AS TEXT)  over  "comments" t LEFT JOIN "issues" o1 … LEFT JOIN "projects" o2 …
-//! predicate   t."issue" IN (SELECT "id" FROM "issues" WHERE "project" IN (SELECT "id" FROM "projects" …))
+//!             (several ways) a SELECT over the answers of all; (many owners) a join with the distinct pairs
+//! predicate   t."issue" IN (SELECT "id" FROM "issues" WHERE "project" IN (SELECT "id" FROM "projects" …)) OR …
 //! ```
 //!
 //! Tenant ids are data: they are bound as two JSON arrays (`?1`, `?2`) and unfolded by `json_each`. Ids are
@@ -10,11 +11,15 @@
 //! column is first compared with the id as it would be stored: as an integer where it is a canonical decimal,
 //! and as text.
 
+mod way;
+
 use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;
 
 use crate::error::{Error, Result};
-use crate::model::{OwnedTable, OwnerPath, Table, TableName, TenantId, quote_identifier};
+use crate::model::{Belongs, OwnedTable, OwnerPath, Owners, Table, TableName, TenantId};
+
+use self::way::qualified;
 
 /// The table whose rows are wanted, in every statement of this file.
 const ROWS: &str = "t";
@@ -27,27 +32,25 @@ pub struct Select {
     pub arguments: SqliteArguments,
 }
 
-/// Rows of a table: the owner as text (NULL for a shared or unowned row), then the stored columns. Only rows
-/// of `tenants` if they are given. Rows of a table without an owner path have no owner, so none is any
-/// tenant's.
-pub fn select_rows(table: &Table, path: Option<&OwnerPath>, tenants: Option<&[TenantId]>) -> Result<Select> {
-    let mut sql = String::from("SELECT ");
-    sql += &path.map_or_else(|| "NULL".to_owned(), owner_expression);
-    for column in stored_columns(table) {
-        sql += ", ";
-        sql += &column;
-    }
-    sql += &format!(" FROM {} AS {ROWS}", table.name.quoted());
-    sql += &path.map_or_else(String::new, owner_joins);
-    let arguments = match (tenants, path) {
-        (None, _) => SqliteArguments::default(),
-        (Some(_), None) => {
-            sql += " WHERE FALSE";
-            SqliteArguments::default()
-        }
-        (Some(tenants), Some(path)) => {
-            sql += " WHERE ";
-            sql += &predicate(path);
+/// Rows of a table: the owner as text (NULL for a shared or unowned row), then the stored columns; each row once, or
+/// once for each tenant that it belongs to where that may be many. Only rows of `tenants` if they are given. Rows of a
+/// table without owners have none, so none is any tenant's.
+pub fn select_rows(table: &Table, owners: Option<&Owners>, tenants: Option<&[TenantId]>) -> Result<Select> {
+    let columns: String = stored_columns(table).map(|column| format!(", {column}")).collect();
+    let Some(owners) = owners else {
+        let none = if tenants.is_some() { " WHERE FALSE" } else { "" };
+        let sql = format!("SELECT NULL{columns} FROM {} AS {ROWS}{none}", table.name.quoted());
+        return Ok(Select { sql, arguments: SqliteArguments::default() });
+    };
+    let (owner, joins) = owner(table, owners);
+    let mut sql = format!("SELECT {owner}{columns} FROM {} AS {ROWS}{joins}", table.name.quoted());
+    let arguments = match tenants {
+        None => SqliteArguments::default(),
+        Some(tenants) => {
+            sql += &format!(
+                " WHERE {} AND {owner} IN (SELECT value FROM json_each(?2))",
+                leads_anywhere(owners)
+            );
             bind(tenants)?
         }
     };
@@ -61,7 +64,7 @@ pub fn select_stored(owned: &OwnedTable, tenant: &TenantId) -> Result<Select> {
         "SELECT {} FROM {} AS {ROWS} WHERE {}",
         columns.join(", "),
         owned.table.name.quoted(),
-        predicate(only(owned)?)
+        predicate(owned)
     );
     Ok(Select { sql, arguments: bind(std::slice::from_ref(tenant))? })
 }
@@ -70,36 +73,28 @@ pub fn select_stored(owned: &OwnedTable, tenant: &TenantId) -> Result<Select> {
 /// [`crate::limits::TABLES_ASKED_MAX`] tables.
 pub fn select_held(tables: &[&OwnedTable], tenant: &TenantId) -> Result<Select> {
     let question = |(number, owned): (usize, &&OwnedTable)| {
-        let (table, predicate) = (owned.table.name.quoted(), predicate(only(owned)?));
-        Ok(format!("SELECT {number} WHERE EXISTS (SELECT 1 FROM {table} AS {ROWS} WHERE {predicate})"))
+        let (table, predicate) = (owned.table.name.quoted(), predicate(owned));
+        format!("SELECT {number} WHERE EXISTS (SELECT 1 FROM {table} AS {ROWS} WHERE {predicate})")
     };
-    let questions = tables.iter().enumerate().map(question).collect::<Result<Vec<String>>>()?;
+    let questions: Vec<String> = tables.iter().enumerate().map(question).collect();
     Ok(Select { sql: questions.join(" UNION ALL "), arguments: bind(std::slice::from_ref(tenant))? })
 }
 
 /// Number of rows of each of these tenants that has any.
 pub fn select_counts(owned: &OwnedTable, tenants: &[TenantId]) -> Result<Select> {
+    let (owner, joins) = owner(&owned.table, &owned.owners);
     let sql = format!(
-        "SELECT {}, count(*) FROM {} AS {ROWS}{} WHERE {} GROUP BY 1",
-        owner_expression(only(owned)?),
+        "SELECT {owner}, count(*) FROM {} AS {ROWS}{joins} \
+         WHERE {} AND {owner} IN (SELECT value FROM json_each(?2)) GROUP BY 1",
         owned.table.name.quoted(),
-        owner_joins(only(owned)?),
-        predicate(only(owned)?)
+        leads_anywhere(&owned.owners)
     );
     Ok(Select { sql, arguments: bind(tenants)? })
 }
 
-/// The one way of a table whose rows have one owner at most.
-pub fn only(owned: &OwnedTable) -> Result<&OwnerPath> {
-    owned.owners.only().ok_or_else(|| {
-        Error::undecided(format!("unable to follow several ways to the owner of '{}'", owned.table.name))
-    })
-}
-
 /// Every hop must lead to one row at the most, or the owner would be a guess and a join would repeat rows.
-pub fn require_unique_parents(path: &OwnerPath, child: &TableName, tables: &[Table]) -> Result<()> {
-    let mut at = child;
-    for step in &path.steps {
+pub fn require_unique_parents(owners: &Owners, child: &TableName, tables: &[Table]) -> Result<()> {
+    for step in owners.ways.iter().flat_map(|way| &way.steps).filter(|step| !step.many) {
         let parent = tables.iter().find(|table| table.name == step.parent);
         let is_key = |key: &[String]| !key.is_empty() && key.iter().all(|c| step.parent_columns.contains(c));
         let unique = parent.is_some_and(|parent| {
@@ -108,11 +103,10 @@ pub fn require_unique_parents(path: &OwnerPath, child: &TableName, tables: &[Tab
         if !unique {
             let (columns, parent) = (step.parent_columns.join(", "), &step.parent);
             return Err(Error::undecided(format!(
-                "unable to derive the owner of '{at}' from '{parent}': its columns ({columns}) are no key"
+                "unable to derive the owner of '{child}' from '{parent}': its columns ({columns}) are no key"
             ))
             .hint(format!("derive it over the primary key or a unique key of '{parent}'")));
         }
-        at = &step.parent;
     }
     Ok(())
 }
@@ -121,52 +115,69 @@ fn stored_columns(table: &Table) -> impl Iterator<Item = String> {
     table.stored_columns().map(|column| qualified(ROWS, &column.name))
 }
 
-fn qualified(alias: &str, column: &str) -> String {
-    format!("{alias}.{}", quote_identifier(column))
-}
-
-/// The alias of the n-th table on the way, the table itself being the 0th.
-fn alias(letter: char, level: usize) -> String {
-    if level == 0 { ROWS.to_owned() } else { format!("{letter}{level}") }
-}
-
-fn owner_expression(path: &OwnerPath) -> String {
-    // A CAST keeps its column's collation, which may take two ids for one.
-    format!("CAST({} AS TEXT) COLLATE BINARY", qualified(&alias('o', path.steps.len()), &path.column))
-}
-
-fn owner_joins(path: &OwnerPath) -> String {
-    let mut sql = String::new();
-    for (level, step) in path.steps.iter().enumerate() {
-        let (child, parent) = (alias('o', level), alias('o', level + 1));
-        // The parent stands on the left: as in a foreign key, its collation decides.
-        let pairs = step.parent_columns.iter().zip(&step.columns);
-        let equal =
-            pairs.map(|(up, down)| format!("{} = {}", qualified(&parent, up), qualified(&child, down)));
-        let equal: Vec<String> = equal.collect();
-        sql += &format!(" LEFT JOIN {} AS {parent} ON {}", step.parent.quoted(), equal.join(" AND "));
+/// The owner of a row, and the joins that it needs.
+fn owner(table: &Table, owners: &Owners) -> (String, String) {
+    if let Some(path) = plain(owners) {
+        return (way::owner(path, ROWS), way::joins(path, ROWS, "LEFT JOIN"));
     }
-    sql
+    match owners.belongs {
+        Belongs::ToOne => (agreed(owners), String::new()),
+        Belongs::ToReferrers | Belongs::WithParent => ("pairs.tenant".to_owned(), pairs(table, owners)),
+    }
 }
 
-fn predicate(path: &OwnerPath) -> String {
-    let last = qualified(&alias('p', path.steps.len()), &path.column);
-    let is_tenant = format!(
-        "{last} IN (SELECT value FROM json_each(?1)) \
-         AND CAST({last} AS TEXT) COLLATE BINARY IN (SELECT value FROM json_each(?2))"
-    );
-    path.steps.iter().enumerate().rev().fold(is_tenant, |inner, (level, step)| {
-        let (child, parent) = (alias('p', level), alias('p', level + 1));
-        let list = |alias: &str, columns: &[String]| {
-            columns.iter().map(|column| qualified(alias, column)).collect::<Vec<_>>().join(", ")
-        };
-        format!(
-            "({}) IN (SELECT {} FROM {} AS {parent} WHERE {inner})",
-            list(&child, &step.columns),
-            list(&parent, &step.parent_columns),
-            step.parent.quoted()
-        )
-    })
+/// The only way of a table whose rows lead to one tenant at most.
+fn plain(owners: &Owners) -> Option<&OwnerPath> {
+    owners.only().filter(|way| !way.steps.iter().any(|step| step.each))
+}
+
+/// What all ways that are set agree on.
+fn agreed(owners: &Owners) -> String {
+    format!("(SELECT CASE WHEN min(tenant) = max(tenant) THEN min(tenant) END FROM ({}))", answers(owners))
+}
+
+/// Whether the ways of a row contradict each other; `None` where they cannot.
+pub fn disputed(owners: &Owners) -> Option<String> {
+    let possible = plain(owners).is_none() && owners.belongs == Belongs::ToOne;
+    possible.then(|| format!("(SELECT min(tenant) <> max(tenant) FROM ({}))", answers(owners)))
+}
+
+fn answers(owners: &Owners) -> String {
+    let answers: Vec<String> = owners.ways.iter().map(|way| way::answers(way, ROWS)).collect();
+    answers.join(" UNION ALL ")
+}
+
+/// A join with the distinct pairs of a row's key and a tenant.
+fn pairs(table: &Table, owners: &Owners) -> String {
+    let rowid = ["rowid".to_owned()];
+    let key = if table.primary_key.is_empty() { &rowid[..] } else { &table.primary_key[..] };
+    let columns: String =
+        key.iter().enumerate().map(|(at, name)| format!("{} AS k{at}, ", qualified("s", name))).collect();
+    let pairs = owners.ways.iter().map(|path| {
+        let (joins, owner) = (way::joins(path, "s", "JOIN"), way::owner(path, "s"));
+        format!("SELECT {columns}{owner} AS tenant FROM {} AS s{joins}", table.name.quoted())
+    });
+    let pairs = pairs.collect::<Vec<_>>().join(" UNION ALL ");
+    let same = key.iter().enumerate().map(|(at, name)| format!("pairs.k{at} = {}", qualified(ROWS, name)));
+    let same = same.collect::<Vec<_>>().join(" AND ");
+    format!(" LEFT JOIN (SELECT DISTINCT * FROM ({pairs}) WHERE tenant IS NOT NULL) AS pairs ON {same}")
+}
+
+/// Whether any way leads from a row to one of the tenants.
+fn leads_anywhere(owners: &Owners) -> String {
+    let ways: Vec<String> = owners.ways.iter().map(|path| way::leads_to_tenant(path, ROWS)).collect();
+    if ways.len() == 1 { ways.concat() } else { format!("(({}))", ways.join(") OR (")) }
+}
+
+/// Whether a row belongs to one of the tenants.
+fn predicate(owned: &OwnedTable) -> String {
+    let leads = leads_anywhere(&owned.owners);
+    match owned.owners.belongs {
+        Belongs::ToOne if plain(&owned.owners).is_none() => {
+            format!("{leads} AND {} IN (SELECT value FROM json_each(?2))", agreed(&owned.owners))
+        }
+        _ => leads,
+    }
 }
 
 fn bind(tenants: &[TenantId]) -> Result<SqliteArguments> {
@@ -202,6 +213,7 @@ mod tests {
             parent_columns: parent_columns.iter().map(|c| (*c).to_owned()).collect(),
             when: None,
             each: false,
+            as_text: vec![],
             many: false,
         };
         OwnerPath {
@@ -213,14 +225,14 @@ mod tests {
 
     #[test]
     fn hops_become_joins_and_nested_lists() {
-        assert_eq!(owner_expression(&path()), "CAST(o2.\"site\" AS TEXT) COLLATE BINARY");
+        assert_eq!(way::owner(&path(), ROWS), "CAST(o2.\"site\" AS TEXT) COLLATE BINARY");
         assert_eq!(
-            owner_joins(&path()),
+            way::joins(&path(), ROWS, "LEFT JOIN"),
             " LEFT JOIN \"main\".\"issues\" AS o1 ON o1.\"id\" = t.\"issue\" \
              LEFT JOIN \"main\".\"odd \"\" name\" AS o2 ON o2.\"x\" = o1.\"a\" AND o2.\"y\" = o1.\"b\""
         );
         assert_eq!(
-            predicate(&path()),
+            way::leads_to_tenant(&path(), ROWS),
             "(t.\"issue\") IN (SELECT p1.\"id\" FROM \"main\".\"issues\" AS p1 \
              WHERE (p1.\"a\", p1.\"b\") IN (SELECT p2.\"x\", p2.\"y\" FROM \"main\".\"odd \"\" name\" AS p2 \
              WHERE p2.\"site\" IN (SELECT value FROM json_each(?1)) \
