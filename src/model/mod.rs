@@ -15,7 +15,7 @@ pub use ids::{
     DatabaseIdentity, DatabaseUrl, PlanHash, ShardName, SnapshotId, TableName, TenantId, quote_identifier,
 };
 pub use schema::{
-    Column, ForeignKey, HASH_COLUMN, Sequence, TENANT_COLUMN, TYPE_METADATA, Table, Trigger, TypeKind,
-    UniqueKey,
+    Check, Column, Firing, ForeignKey, HASH_COLUMN, KeyTerm, Sequence, TENANT_COLUMN, TYPE_METADATA, Table,
+    Trigger, TypeKind, UniqueKey,
 };
 pub use tenancy::{OwnedTable, OwnerPath, Rule, Step, Tenancy, TenancyError};
