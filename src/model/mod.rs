@@ -18,4 +18,7 @@ pub use schema::{
     Check, Column, Firing, ForeignKey, HASH_COLUMN, KeyTerm, Sequence, TENANT_COLUMN, TYPE_METADATA, Table,
     Trigger, TypeKind, UniqueKey,
 };
-pub use tenancy::{OwnedTable, OwnerPath, Rule, Step, Tenancy, TenancyError};
+pub use tenancy::{
+    Belongs, Link, OwnedTable, OwnerPath, Owners, Reference, Rule, Step, Tenancy, TenancyError, TenantColumn,
+    Way, When,
+};

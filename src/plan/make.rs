@@ -10,7 +10,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::model::{
-    DatabaseIdentity, OwnedTable, OwnerPath, PlanHash, Rule, ShardName, Table, TableName, TenancyError,
+    DatabaseIdentity, OwnedTable, Owners, PlanHash, Rule, ShardName, Table, TableName, TenancyError,
 };
 
 /// Most problems that one message lists; the rest is counted.
@@ -196,17 +196,17 @@ fn shard_plan(found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
 fn other_tables(found: &ShardFindings, planned: &BTreeSet<&TableName>) -> Result<Vec<OwnedTable>> {
     let mut others = Vec::new();
     for table in found.live_tables.iter().filter(|table| !planned.contains(&table.name)) {
-        if let Some(path) = owner_path(found, &table.name)? {
-            others.push(OwnedTable { table: table.clone(), path });
+        if let Some(owners) = owners(found, &table.name)? {
+            others.push(OwnedTable { table: table.clone(), owners });
         }
     }
     Ok(others)
 }
 
-fn owner_path(found: &ShardFindings, name: &TableName) -> Result<Option<OwnerPath>> {
+fn owners(found: &ShardFindings, name: &TableName) -> Result<Option<Owners>> {
     found
         .rules
-        .owner_path(name, &found.live_tables)
+        .owners(name, &found.live_tables)
         .map_err(|error| Error::undecided(format!("unable to plan for shard '{}': {error}", found.name)))
 }
 
@@ -214,11 +214,11 @@ fn owned_table(found: &ShardFindings, name: &TableName) -> Result<OwnedTable> {
     let unable =
         || Error::bug(format!("table '{name}' of shard '{}' has rows of a tenant but no owner", found.name));
     let taken = found.taken_tables.iter().find(|table| table.name == *name).ok_or_else(unable)?;
-    let path = owner_path(found, name)?.ok_or_else(unable)?;
+    let owners = owners(found, name)?.ok_or_else(unable)?;
     // Keys, triggers and sequences are those of the live table; the columns are the snapshot's, as are their kinds.
     let mut table = live_table(found, name).ok_or_else(unable)?.clone();
     table.columns = taken.columns.clone();
-    Ok(OwnedTable { table, path })
+    Ok(OwnedTable { table, owners })
 }
 
 fn tenant_plan(id: crate::model::TenantId, findings: &Findings, shards: &[ShardPlan]) -> TenantPlan {
