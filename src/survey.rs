@@ -219,8 +219,8 @@ impl Surveyed {
             if !live || !self.config.tenancy.rules.contains_key(name) {
                 continue;
             }
-            if let Some(path) = self.config.tenancy.owner_path(name, &self.facts.tables).map_err(unable)? {
-                owned.push(OwnedTable { table: entry.table.clone(), path });
+            if let Some(owners) = self.config.tenancy.owners(name, &self.facts.tables).map_err(unable)? {
+                owned.push(OwnedTable { table: entry.table.clone(), owners });
             }
         }
         Ok(owned)

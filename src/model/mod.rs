@@ -20,7 +20,10 @@ pub use ids::{
 };
 pub use row_name::row_name;
 pub use schema::{
-    Column, ForeignKey, HASH_COLUMN, Sequence, TENANT_COLUMN, TYPE_METADATA, Table, Trigger, TypeKind,
-    UniqueKey, UserType,
+    Check, Column, Firing, ForeignKey, HASH_COLUMN, KeyTerm, Sequence, TENANT_COLUMN, TYPE_METADATA, Table,
+    Trigger, TypeKind, UniqueKey, UserType,
 };
-pub use tenancy::{OwnedTable, OwnerPath, Rule, Step, Tenancy, TenancyError};
+pub use tenancy::{
+    Belongs, Link, OwnedTable, OwnerPath, Owners, Reference, Rule, Step, Tenancy, TenancyError, TenantColumn,
+    Way, When,
+};

@@ -506,15 +506,7 @@ mod tests {
             has_default: false,
             user_type: None,
         });
-        Arc::new(Table {
-            name: TableName::new("public", "t"),
-            columns: columns.collect(),
-            primary_key: vec![],
-            unique_keys: vec![],
-            foreign_keys: vec![],
-            triggers: vec![],
-            sequences: vec![],
-        })
+        Arc::new(Table { columns: columns.collect(), ..Table::new(TableName::new("public", "t")) })
     }
 
     #[test]

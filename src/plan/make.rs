@@ -10,7 +10,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::model::{
-    DatabaseIdentity, OwnedTable, OwnerPath, PlanHash, Rule, ShardName, Table, TableName, TenancyError,
+    DatabaseIdentity, OwnedTable, Owners, PlanHash, Rule, ShardName, Table, TableName, TenancyError,
 };
 
 /// Most problems that one message lists; the rest is counted.
@@ -212,28 +212,28 @@ fn shard_plan(found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
 fn other_tables(found: &ShardFindings, planned: &BTreeSet<&TableName>) -> Result<Vec<OwnedTable>> {
     let mut others = Vec::new();
     for table in found.live_tables.iter().filter(|table| !planned.contains(&table.name)) {
-        if let Some(path) = owner_path(found, &table.name)? {
-            others.push(OwnedTable { table: table.clone(), path });
+        if let Some(owners) = owners(found, &table.name)? {
+            others.push(OwnedTable { table: table.clone(), owners });
         }
     }
     Ok(others)
 }
 
-fn owner_path(found: &ShardFindings, name: &TableName) -> Result<Option<OwnerPath>> {
+fn owners(found: &ShardFindings, name: &TableName) -> Result<Option<Owners>> {
     found
         .rules
-        .owner_path(name, &found.live_tables)
+        .owners(name, &found.live_tables)
         .map_err(|error| Error::undecided(format!("unable to plan for shard '{}': {error}", found.name)))
 }
 
 fn owned_table(found: &ShardFindings, name: &TableName) -> Result<OwnedTable> {
     let unable =
         || Error::bug(format!("table '{name}' of shard '{}' has rows of a tenant but no owner", found.name));
-    let path = owner_path(found, name)?.ok_or_else(unable)?;
+    let owners = owners(found, name)?.ok_or_else(unable)?;
     // Keys, triggers and sequences are those of the live table; the columns are those that are written.
     let live = live_table(found, name).ok_or_else(unable)?;
     let drift = &found.drift.get(name).ok_or_else(unable)?.drift;
-    Ok(OwnedTable { table: drift.written(live), path })
+    Ok(OwnedTable { table: drift.written(live), owners })
 }
 
 fn tenant_plan(id: crate::model::TenantId, findings: &Findings, shards: &[ShardPlan]) -> TenantPlan {

@@ -14,7 +14,7 @@
 
 use super::catalog::Relations;
 use crate::error::{Error, Result};
-use crate::model::{OwnerPath, Step, Table, TableName, quote_identifier};
+use crate::model::{OwnedTable, OwnerPath, Step, Table, TableName, quote_identifier};
 
 /// The row itself in every query made here.
 pub const ROW: &str = "r";
@@ -63,6 +63,13 @@ pub fn from_clause(relations: &Relations, table: &TableName, path: Option<&Owner
 /// The owner of a row of [`from_clause`].
 pub fn owner(path: &OwnerPath) -> String {
     column(&alias(path.steps.len()), &path.column)
+}
+
+/// The one way of a table whose rows have one owner at most.
+pub fn only(owned: &OwnedTable) -> Result<&OwnerPath> {
+    owned.owners.only().ok_or_else(|| {
+        Error::undecided(format!("unable to follow several ways to the owner of '{}'", owned.table.name))
+    })
 }
 
 /// Whether a row belongs to the tenant whose id is the value of the SQL expression `tenant` (of type text).

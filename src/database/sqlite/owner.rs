@@ -61,7 +61,7 @@ pub fn select_stored(owned: &OwnedTable, tenant: &TenantId) -> Result<Select> {
         "SELECT {} FROM {} AS {ROWS} WHERE {}",
         columns.join(", "),
         owned.table.name.quoted(),
-        predicate(&owned.path)
+        predicate(only(owned)?)
     );
     Ok(Select { sql, arguments: bind(std::slice::from_ref(tenant))? })
 }
@@ -70,10 +70,10 @@ pub fn select_stored(owned: &OwnedTable, tenant: &TenantId) -> Result<Select> {
 /// [`crate::limits::TABLES_ASKED_MAX`] tables.
 pub fn select_held(tables: &[&OwnedTable], tenant: &TenantId) -> Result<Select> {
     let question = |(number, owned): (usize, &&OwnedTable)| {
-        let (table, predicate) = (owned.table.name.quoted(), predicate(&owned.path));
-        format!("SELECT {number} WHERE EXISTS (SELECT 1 FROM {table} AS {ROWS} WHERE {predicate})")
+        let (table, predicate) = (owned.table.name.quoted(), predicate(only(owned)?));
+        Ok(format!("SELECT {number} WHERE EXISTS (SELECT 1 FROM {table} AS {ROWS} WHERE {predicate})"))
     };
-    let questions: Vec<String> = tables.iter().enumerate().map(question).collect();
+    let questions = tables.iter().enumerate().map(question).collect::<Result<Vec<String>>>()?;
     Ok(Select { sql: questions.join(" UNION ALL "), arguments: bind(std::slice::from_ref(tenant))? })
 }
 
@@ -81,12 +81,19 @@ pub fn select_held(tables: &[&OwnedTable], tenant: &TenantId) -> Result<Select> 
 pub fn select_counts(owned: &OwnedTable, tenants: &[TenantId]) -> Result<Select> {
     let sql = format!(
         "SELECT {}, count(*) FROM {} AS {ROWS}{} WHERE {} GROUP BY 1",
-        owner_expression(&owned.path),
+        owner_expression(only(owned)?),
         owned.table.name.quoted(),
-        owner_joins(&owned.path),
-        predicate(&owned.path)
+        owner_joins(only(owned)?),
+        predicate(only(owned)?)
     );
     Ok(Select { sql, arguments: bind(tenants)? })
+}
+
+/// The one way of a table whose rows have one owner at most.
+pub fn only(owned: &OwnedTable) -> Result<&OwnerPath> {
+    owned.owners.only().ok_or_else(|| {
+        Error::undecided(format!("unable to follow several ways to the owner of '{}'", owned.table.name))
+    })
 }
 
 /// Every hop must lead to one row at the most, or the owner would be a guess and a join would repeat rows.
@@ -193,6 +200,9 @@ mod tests {
             columns: columns.iter().map(|c| (*c).to_owned()).collect(),
             parent: TableName::new("main", parent),
             parent_columns: parent_columns.iter().map(|c| (*c).to_owned()).collect(),
+            when: None,
+            each: false,
+            many: false,
         };
         OwnerPath {
             steps: vec![step(&["issue"], "issues", &["id"]), step(&["a", "b"], "odd \" name", &["x", "y"])],

@@ -141,7 +141,7 @@ mod tests {
 
     fn adaptation(origins: Vec<Origin>, dropped: &[&str]) -> Adaptation {
         let columns = ["a", "b", "c"].map(|name| Column::new(name, "text", TypeKind::Text)).to_vec();
-        let taken = Table { columns, ..Table::empty(TableName::new("public", "t")) };
+        let taken = Table { columns, ..Table::new(TableName::new("public", "t")) };
         Adaptation { taken, origins, dropped: dropped.iter().map(|name| (*name).to_owned()).collect() }
     }
 

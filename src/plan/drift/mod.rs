@@ -265,7 +265,7 @@ mod tests {
     use crate::model::adapt::Unfit;
 
     fn table(columns: Vec<Column>) -> Table {
-        Table { columns, ..Table::empty(TableName::new("public", "t")) }
+        Table { columns, ..Table::new(TableName::new("public", "t")) }
     }
 
     fn text(name: &str) -> Column {

@@ -32,9 +32,10 @@ pub async fn live_rows(
     table: &OwnedTable,
     tenants: &[TenantId],
 ) -> Result<BTreeMap<TenantId, u64>> {
-    let owner = owner::owner(&table.path);
-    let type_name = owner::type_name(&table.path.column_type)?;
-    let from = owner::from_clause(relations, &table.table.name, Some(&table.path))?;
+    let path = owner::only(table)?;
+    let owner = owner::owner(path);
+    let type_name = owner::type_name(&path.column_type)?;
+    let from = owner::from_clause(relations, &table.table.name, Some(path))?;
     let ids: Vec<&str> = tenants.iter().map(TenantId::as_str).collect();
     let as_values = format!("{owner} OPERATOR(pg_catalog.=) ANY ($1::text[]::{type_name}[])");
     let as_text = format!("{owner}::text OPERATOR(pg_catalog.=) ANY ($1::text[])");
@@ -94,7 +95,7 @@ pub fn rows(
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let columns = owner::stored_columns(&table.table);
     let from = owner::from_clause(relations, &table.table.name, None)?;
-    let predicate = owner::belongs_to(relations, &table.path, TENANT_FROM_SETTING)?;
+    let predicate = owner::belongs_to(relations, owner::only(table)?, TENANT_FROM_SETTING)?;
     let select = format!("SELECT {columns} FROM {from} WHERE {predicate}");
     let (table, tenant) = (Arc::new(table.table.clone()), tenant.clone());
     Ok(feed(vec![Box::new(move |sender| {

@@ -340,7 +340,7 @@ impl PostgresSession {
         let mut questions = Vec::with_capacity(tables.len());
         for (number, owned) in tables.iter().enumerate() {
             let from = owner::from_clause(&self.relations, &owned.table.name, None)?;
-            let predicate = owner::belongs_to(&self.relations, &owned.path, TENANT_FROM_SETTING)?;
+            let predicate = owner::belongs_to(&self.relations, owner::only(owned)?, TENANT_FROM_SETTING)?;
             questions.push(format!("SELECT {number} WHERE EXISTS (SELECT FROM {from} WHERE {predicate})"));
         }
         // Safe: quoted identifiers, checked type names and numbers; the tenant's id is a setting.
@@ -362,7 +362,7 @@ impl PostgresSession {
         self.set_tenant(tenant).await.map_err(unable)?;
         let columns = owner::stored_columns(&table.table);
         let from = owner::from_clause(&self.relations, name, None)?;
-        let predicate = owner::belongs_to(&self.relations, &table.path, TENANT_FROM_SETTING)?;
+        let predicate = owner::belongs_to(&self.relations, owner::only(table)?, TENANT_FROM_SETTING)?;
         let sql = format!("COPY (SELECT {columns} FROM {from} WHERE {predicate}) TO STDOUT (FORMAT binary)");
         let mut stream = self.connection.copy_out_raw(&sql).await.map_err(unable)?;
         let (mut framing, mut tuples) = (TupleReader::default(), Tuples::default());

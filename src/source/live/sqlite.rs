@@ -92,15 +92,17 @@ impl SqliteSource {
 
     fn owner_path(&self, table: &Table) -> Result<Option<OwnerPath>> {
         let tables = &self.description.tables;
-        let path = self.tenancy.owner_path(&table.name, tables).map_err(|error| {
+        let owners = self.tenancy.owners(&table.name, tables).map_err(|error| {
             Error::undecided(format!("unable to tell the owner of the rows of '{}'", table.name))
                 .because(error)
                 .hint("give the table a rule that fits its columns in reinstate.toml")
         })?;
-        if let Some(path) = &path {
-            owner::require_unique_parents(path, &table.name, tables)?;
-        }
-        Ok(path)
+        let Some(owners) = owners else { return Ok(None) };
+        let path = owners.only().cloned().ok_or_else(|| {
+            Error::undecided(format!("unable to follow several ways to the owner of '{}'", table.name))
+        })?;
+        owner::require_unique_parents(&path, &table.name, tables)?;
+        Ok(Some(path))
     }
 }
 

@@ -46,15 +46,17 @@ impl LivePostgres {
     /// The way to the owner of a table's rows; `None` for a shared table.
     fn owner_path(&self, table: &TableName) -> Result<Option<OwnerPath>> {
         let tables = &self.snapshot.description.tables;
-        let path = self.tenancy.owner_path(table, tables).map_err(|error| {
+        let owners = self.tenancy.owners(table, tables).map_err(|error| {
             Error::undecided(format!("unable to decide who owns the rows of '{table}'")).because(error).hint(
                 "correct the table's rule in reinstate.toml; `reinstate init --check` lists what is wrong",
             )
         })?;
-        if let Some(path) = &path {
-            crate::database::postgres::owner::require_unique_hops(table, path, tables)?;
-        }
-        Ok(path)
+        let Some(owners) = owners else { return Ok(None) };
+        let path = owners.only().cloned().ok_or_else(|| {
+            Error::undecided(format!("unable to follow several ways to the owner of '{table}'"))
+        })?;
+        crate::database::postgres::owner::require_unique_hops(table, &path, tables)?;
+        Ok(Some(path))
     }
 }
 
