@@ -31,7 +31,7 @@ pub use ask::{Answer, Ask, LiveRow, Question, Rows};
 pub use crate::model::{Chunk, ChunkStream};
 use crate::model::{
     DatabaseIdentity, DatabaseUrl, Fingerprint, OwnedTable, PlanHash, Sequence, ShardName, SnapshotId, Table,
-    TableName, TenantId,
+    TableName, TenantId, TypeKind,
 };
 
 /// What a shard is, as read from its catalog in a few queries.
@@ -128,6 +128,9 @@ pub trait Shard: Send + Sync {
         table: &OwnedTable,
         tenant: &TenantId,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>>;
+
+    /// A value as the database reads it from text as this type: how it travels, and its wire form.
+    async fn read_value(&self, type_name: &str, text: &str) -> Result<(TypeKind, Vec<u8>)>;
 
     /// Creates the journal if it does not exist. The only DDL, and none on user tables.
     async fn prepare_journal(&self) -> Result<()>;

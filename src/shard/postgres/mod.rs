@@ -27,7 +27,7 @@ use crate::database::postgres::catalog::{self, Relations};
 use crate::database::postgres::connect::Target;
 use crate::database::postgres::pool::Pool;
 use crate::error::Result;
-use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, TenantId};
+use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, TenantId, TypeKind};
 
 /// Connects.
 pub async fn open(name: &ShardName, url: &DatabaseUrl, connections_max: usize) -> Result<Arc<dyn Shard>> {
@@ -87,6 +87,13 @@ impl Shard for PostgresShard {
         tenant: &TenantId,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         read::rows(Arc::clone(&self.pool), &*self.relations().await?, table, tenant)
+    }
+
+    async fn read_value(&self, type_name: &str, text: &str) -> Result<(TypeKind, Vec<u8>)> {
+        let mut connection = self.pool.lease().await?;
+        let value = read::value(&mut connection, type_name, text).await?;
+        connection.release();
+        Ok(value)
     }
 
     async fn prepare_journal(&self) -> Result<()> {

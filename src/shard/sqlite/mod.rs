@@ -26,10 +26,10 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use tokio::sync::Mutex;
 
 use super::{Answer, Claim, Facts, JournalEntry, Question, Rows, Shard};
-use crate::database::sqlite::Database;
+use crate::database::sqlite::{Database, values};
 use crate::error::Result;
 use crate::limits::READER_WAIT;
-use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, TenantId};
+use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, TenantId, TypeKind};
 
 /// The writing connection between two sessions; none before the first, and after one that was dropped.
 type WriterSlot = Arc<Mutex<Option<SqliteConnection>>>;
@@ -77,6 +77,10 @@ impl Shard for SqliteShard {
         tenant: &TenantId,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         read::stream(self, table, tenant)
+    }
+
+    async fn read_value(&self, type_name: &str, text: &str) -> Result<(TypeKind, Vec<u8>)> {
+        Ok(values::preferred(type_name, text))
     }
 
     async fn prepare_journal(&self) -> Result<()> {
