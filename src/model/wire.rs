@@ -498,15 +498,7 @@ mod tests {
             generated: false,
             has_default: false,
         });
-        Arc::new(Table {
-            name: TableName::new("public", "t"),
-            columns: columns.collect(),
-            primary_key: vec![],
-            unique_keys: vec![],
-            foreign_keys: vec![],
-            triggers: vec![],
-            sequences: vec![],
-        })
+        Arc::new(Table { columns: columns.collect(), ..Table::new(TableName::new("public", "t")) })
     }
 
     #[test]

@@ -123,15 +123,7 @@ mod tests {
     }
 
     fn table(columns: Vec<Column>) -> Table {
-        Table {
-            name: TableName::new("public", "t"),
-            columns,
-            primary_key: vec![],
-            unique_keys: vec![],
-            foreign_keys: vec![],
-            triggers: vec![],
-            sequences: vec![],
-        }
+        Table { columns, ..Table::new(TableName::new("public", "t")) }
     }
 
     /// (column in the snapshot, live column, what is covered, what is refused); `None`: no such column.

@@ -19,13 +19,9 @@ fn table(primary_key: &[&str]) -> Table {
         has_default: false,
     };
     Table {
-        name: TableName::new("public", "t"),
         columns: vec![column("id", TypeKind::Int32), column("note", TypeKind::Text)],
         primary_key: primary_key.iter().map(|name| (*name).to_owned()).collect(),
-        unique_keys: vec![],
-        foreign_keys: vec![],
-        triggers: vec![],
-        sequences: vec![],
+        ..Table::new(TableName::new("public", "t"))
     }
 }
 
