@@ -28,7 +28,9 @@ mod postgres {
     mod source;
     mod support;
 }
+mod property;
 mod rescue;
+mod saas;
 mod snapshot_store {
     //! The snapshot store, from the outside: what goes in comes out, by tenant, and damage is told by its name.
     mod damage;
