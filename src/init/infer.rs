@@ -324,7 +324,6 @@ mod tests {
 
     fn table(name: &str, columns: &[(&str, TypeKind, bool)], keys: &[(&str, &str)]) -> Table {
         Table {
-            name: TableName::new("public", name),
             columns: columns
                 .iter()
                 .map(|(name, kind, not_null)| Column {
@@ -334,10 +333,10 @@ mod tests {
                     not_null: *not_null,
                     generated: false,
                     has_default: false,
+                    user_type: None,
                 })
                 .collect(),
             primary_key: vec![columns[0].0.into()],
-            unique_keys: vec![],
             foreign_keys: keys
                 .iter()
                 .map(|(column, parent)| ForeignKey {
@@ -346,10 +345,12 @@ mod tests {
                     parent: TableName::new("public", *parent),
                     parent_columns: vec!["id".into()],
                     deferrable: false,
+                    validated: true,
+                    match_full: false,
+                    operators: vec![],
                 })
                 .collect(),
-            triggers: vec![],
-            sequences: vec![],
+            ..Table::new(TableName::new("public", name))
         }
     }
 

@@ -73,10 +73,6 @@ mod tests {
 
     fn table(name: &str, parents: &[(&str, bool)]) -> Table {
         Table {
-            name: TableName::new("s", name),
-            columns: vec![],
-            primary_key: vec![],
-            unique_keys: vec![],
             foreign_keys: parents
                 .iter()
                 .map(|(parent, deferrable)| ForeignKey {
@@ -85,10 +81,12 @@ mod tests {
                     parent: TableName::new("s", *parent),
                     parent_columns: vec![],
                     deferrable: *deferrable,
+                    validated: true,
+                    match_full: false,
+                    operators: vec![],
                 })
                 .collect(),
-            triggers: vec![],
-            sequences: vec![],
+            ..Table::new(TableName::new("s", name))
         }
     }
 

@@ -23,8 +23,9 @@ use super::catalog::Relations;
 use crate::error::{Error, Result};
 use crate::model::{Belongs, OwnerPath, Owners, Table, TableName, quote_identifier};
 
-pub use scan::{Scanned, scanned};
-pub use tenant::{belongs_to, live_counts};
+pub use scan::{Scanned, looked_up, scanned};
+pub use tenant::{belongs_to, detached, live_counts};
+pub use types::type_name;
 
 /// The row itself in every query made here.
 pub const ROW: &str = "r";

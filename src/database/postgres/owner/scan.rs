@@ -42,6 +42,25 @@ pub fn scanned(
     }
 }
 
+/// [`scanned`] for a few rows, whose owners are looked up row by row.
+pub fn looked_up(relations: &Relations, table: &TableName, owners: &Owners, row: &str) -> Result<Scanned> {
+    if owners.belongs == Belongs::ToOne {
+        return scanned(relations, table, Some(owners), row);
+    }
+    let mut answers = Vec::with_capacity(owners.ways.len());
+    for path in &owners.ways {
+        let way = Way::new(relations, path, row, "w".to_owned());
+        let select = format!("{} AS tenant", way.owner_text());
+        answers.push(way.beyond(0, &select, &format!("{} IS NOT NULL", way.owner()))?);
+    }
+    let (item, of) = (relations.from_item(table)?, format!("{row}o"));
+    let answers = answers.join(" UNION ALL ");
+    let from = format!(
+        "{item} {row} LEFT JOIN LATERAL (SELECT DISTINCT tenant FROM ({answers}) all_{of}) {of} ON true"
+    );
+    Ok(Scanned { from, owner: format!("{of}.tenant"), disputed: None, joined: true })
+}
+
 /// The ways that are set must agree: their least and greatest answer, compared byte by byte, are the same.
 fn agreed(relations: &Relations, owners: &Owners, mut from: String, row: &str) -> Result<Scanned> {
     let (mut least, mut greatest) = (Vec::new(), Vec::new());

@@ -63,6 +63,17 @@ pub fn live_counts(relations: &Relations, owned: &OwnedTable, as_text: bool) -> 
     ))
 }
 
+/// Whether a row of `row` references one that is not there, by a hop that its owner is found by.
+pub fn detached(relations: &Relations, owners: &Owners, row: &str) -> Result<String> {
+    let mut hops = Vec::with_capacity(owners.ways.len());
+    for path in owners.ways.iter().filter(|path| !path.steps.is_empty()) {
+        hops.push(Way::new(relations, path, row, "w".to_owned()).leads_nowhere()?);
+    }
+    hops.sort_unstable();
+    hops.dedup();
+    Ok(if hops.is_empty() { "false".to_owned() } else { format!("({})", hops.join(") OR (")) })
+}
+
 /// The row in a branch.
 const ALIAS: &str = "s";
 

@@ -69,6 +69,15 @@ impl<'a> Way<'a> {
         Ok(sql)
     }
 
+    /// Whether the first hop is there and leads to no row.
+    pub fn leads_nowhere(&self) -> Result<String> {
+        let step = &self.path.steps[0];
+        let set: String =
+            step.columns.iter().map(|name| format!("{} IS NOT NULL AND ", column(self.row, name))).collect();
+        let kind = when(step, self.row).map(|kind| format!(" AND {kind}")).unwrap_or_default();
+        Ok(format!("{set}NOT EXISTS (SELECT FROM {} WHERE {}){kind}", self.item(0)?, self.link(0)))
+    }
+
     /// The rows behind hop `first` that meet a condition, for a row that is known already.
     pub fn beyond(&self, first: usize, select: &str, condition: &str) -> Result<String> {
         Ok(format!(
@@ -101,11 +110,14 @@ fn link(step: &Step, below: &str, above: &str) -> String {
             conditions.push(equal(&up, &value));
         }
     }
-    if let Some(when) = &step.when {
-        let kind = format!("{}::pg_catalog.text", column(below, &when.column));
-        conditions.push(equal(&kind, &literal(&when.equals)));
-    }
+    conditions.extend(when(step, below));
     conditions.join(" AND ")
+}
+
+/// The condition on the row that a hop begins at.
+fn when(step: &Step, below: &str) -> Option<String> {
+    let when = step.when.as_ref()?;
+    Some(equal(&format!("{}::pg_catalog.text", column(below, &when.column)), &literal(&when.equals)))
 }
 
 pub fn equal(left: &str, right: &str) -> String {

@@ -147,6 +147,30 @@ fn answers(owners: &Owners) -> String {
     answers.join(" UNION ALL ")
 }
 
+/// The tenants of one row of `t` as a JSON array; NULL or empty where it has none.
+pub fn owners_as_json(owners: &Owners) -> String {
+    match owners.belongs {
+        Belongs::ToOne => format!(
+            "(SELECT json_array(tenant) FROM (SELECT {} AS tenant) WHERE tenant NOT NULL)",
+            agreed(owners)
+        ),
+        Belongs::ToReferrers | Belongs::WithParent => {
+            format!(
+                "(SELECT json_group_array(DISTINCT tenant) FROM ({}) WHERE tenant NOT NULL)",
+                answers(owners)
+            )
+        }
+    }
+}
+
+/// Whether a row of `row` references one that does not exist, by a hop that its owner is found by.
+pub fn detached(owners: &Owners, row: &str) -> String {
+    let mut hops: Vec<String> = owners.ways.iter().filter_map(|path| way::leads_nowhere(path, row)).collect();
+    hops.sort_unstable();
+    hops.dedup();
+    if hops.is_empty() { "FALSE".to_owned() } else { format!("({})", hops.join(") OR (")) }
+}
+
 /// A join with the distinct pairs of a row's key and a tenant.
 fn pairs(table: &Table, owners: &Owners) -> String {
     let rowid = ["rowid".to_owned()];

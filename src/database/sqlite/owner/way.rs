@@ -67,6 +67,18 @@ pub fn leads_to_tenant(path: &OwnerPath, row: &str) -> String {
     })
 }
 
+/// Whether the first hop of the way is there and leads from a row to no row.
+pub fn leads_nowhere(path: &OwnerPath, row: &str) -> Option<String> {
+    let step = path.steps.first()?;
+    let set: String =
+        step.columns.iter().map(|column| format!("{} NOT NULL AND ", qualified(row, column))).collect();
+    let parent = alias(row, "o", 1);
+    let elements = elements(step, row, 0).map(|table| format!("{table} JOIN ")).unwrap_or_default();
+    let (table, link) = (step.parent.quoted(), link(step, row, &parent, 0));
+    let kind = when(step, row);
+    Some(format!("{set}NOT EXISTS (SELECT 1 FROM {elements}{table} AS {parent} WHERE {link}){kind}"))
+}
+
 /// The elements of an array that is kept as JSON; what is no JSON has none.
 fn elements(step: &Step, child: &str, level: usize) -> Option<String> {
     let column = qualified(child, step.columns.first().filter(|_| step.each)?);
