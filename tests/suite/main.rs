@@ -12,6 +12,7 @@ mod world;
 
 mod bad_input;
 mod conformance;
+mod drift;
 mod drill;
 mod fidelity;
 mod fixtures;
