@@ -8,6 +8,7 @@
 //! Every connection is a [`Lease`](crate::database::postgres::pool::Lease): it goes back when its work ended
 //! well and is closed otherwise, so that the server rolls back whatever was open.
 
+mod ask;
 mod facts;
 mod journal;
 mod read;
@@ -21,7 +22,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
-use super::{Claim, Facts, JournalEntry, Shard};
+use super::{Answer, Claim, Facts, JournalEntry, Question, Rows, Shard};
 use crate::database::postgres::catalog::{self, Relations};
 use crate::database::postgres::connect::Target;
 use crate::database::postgres::pool::Pool;
@@ -33,13 +34,14 @@ pub async fn open(name: &ShardName, url: &DatabaseUrl, connections_max: usize) -
     let pool = Pool::new(Target::new(name, url)?, connections_max, vec![]);
     // A wrong password or a server that is away is told now, not in the middle of the work.
     pool.lease().await?.release();
-    Ok(Arc::new(PostgresShard { pool, relations: OnceCell::new() }))
+    Ok(Arc::new(PostgresShard { pool, relations: OnceCell::new(), row_types: Arc::default() }))
 }
 
 struct PostgresShard {
     pool: Arc<Pool>,
     /// Which tables are partitioned: read once, it cannot change while a table keeps its name.
     relations: OnceCell<Arc<Relations>>,
+    row_types: Arc<ask::RowTypes>,
 }
 
 impl PostgresShard {
@@ -69,6 +71,14 @@ impl Shard for PostgresShard {
         let rows = read::live_rows(&mut connection, &relations, table, tenants).await?;
         connection.release();
         Ok(rows)
+    }
+
+    async fn ask(&self, rows: &Rows<'_>, question: &Question<'_>) -> Result<Vec<Answer>> {
+        let relations = self.relations().await?;
+        let mut connection = self.pool.lease().await?;
+        let answers = ask::ask(&mut connection, &relations, &self.row_types, rows, question).await?;
+        connection.release();
+        Ok(answers)
     }
 
     async fn read(
@@ -102,6 +112,6 @@ impl Shard for PostgresShard {
 
     async fn begin(&self, plan: &PlanHash, tenant: &TenantId) -> Result<Claim> {
         let relations = self.relations().await?;
-        session::begin(&self.pool, relations, plan, tenant).await
+        session::begin(&self.pool, relations, &self.row_types, plan, tenant).await
     }
 }

@@ -10,6 +10,7 @@
 //! write lock and says [`Claim::Held`] when it does not get it. While a session is open the neighbours'
 //! writers wait: sessions are to be short, and what a session writes is to be at hand before it begins.
 
+mod ask;
 mod facts;
 mod journal;
 mod read;
@@ -24,7 +25,7 @@ use futures::stream::BoxStream;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use tokio::sync::Mutex;
 
-use super::{Claim, Facts, JournalEntry, Shard};
+use super::{Answer, Claim, Facts, JournalEntry, Question, Rows, Shard};
 use crate::database::sqlite::{Database, values};
 use crate::error::Result;
 use crate::limits::READER_WAIT;
@@ -62,6 +63,12 @@ impl Shard for SqliteShard {
 
     async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>> {
         read::live_rows(self, table, tenants).await
+    }
+
+    async fn ask(&self, rows: &Rows<'_>, question: &Question<'_>) -> Result<Vec<Answer>> {
+        let unable = |error| self.database.unable("open", error);
+        let mut connection = self.readers.acquire().await.map_err(unable)?;
+        ask::ask(&mut connection, rows, question).await
     }
 
     async fn read(
