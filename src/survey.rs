@@ -259,6 +259,9 @@ impl Surveyed {
             live_tables: self.facts.tables.clone(),
             obstacles: self.facts.obstacles.clone(),
             warnings: self.facts.warnings.clone(),
+            triggers_stay_on: self.facts.triggers_stay_on.clone(),
+            unlockable: self.facts.unlockable.clone(),
+            materialized: self.facts.materialized.clone(),
             contents,
         })
     }

@@ -15,8 +15,8 @@ pub use ids::{
     DatabaseIdentity, DatabaseUrl, PlanHash, ShardName, SnapshotId, TableName, TenantId, quote_identifier,
 };
 pub use schema::{
-    Check, Column, Firing, ForeignKey, HASH_COLUMN, KeyTerm, Sequence, TENANT_COLUMN, TYPE_METADATA, Table,
-    Trigger, TypeKind, UniqueKey,
+    Check, Column, Firing, ForeignKey, HASH_COLUMN, KeyTerm, PartitionKey, Sequence, TENANT_COLUMN,
+    TYPE_METADATA, Table, Trigger, TypeKind, UniqueKey,
 };
 pub use tenancy::{
     Belongs, Link, OwnedTable, OwnerPath, Owners, Reference, Rule, Step, Tenancy, TenancyError, TenantColumn,

@@ -7,6 +7,7 @@
 //! A [`Plan`] can be printed, compared, saved and hashed, and binds snapshot, target, tenants and counts. Only
 //! [`rails`] can make an [`ApprovedPlan`], and only that can be replayed.
 
+mod constraints;
 mod document;
 mod drift;
 mod make;
@@ -23,6 +24,7 @@ use crate::model::{
     TenantId,
 };
 
+pub use constraints::{Constraints, ConstraintsChoice, Prover};
 pub use drift::schema_hash;
 pub use make::make;
 pub use rails::ApprovedPlan;
@@ -41,6 +43,8 @@ pub struct Request {
     pub reason: Option<String>,
     /// Shards whose target may be another database than the snapshot's.
     pub into: BTreeSet<ShardName>,
+    /// Who shall prove the keys of restored rows.
+    pub constraints: ConstraintsChoice,
 }
 
 /// What was found in the snapshots and in the live shards; gathered by `survey`.
@@ -85,6 +89,12 @@ pub struct ShardFindings {
     pub obstacles: BTreeMap<TableName, Vec<String>>,
     /// What the operator should know.
     pub warnings: Vec<String>,
+    /// Why triggers cannot be turned off, if they cannot.
+    pub triggers_stay_on: Option<String>,
+    /// Tables whose rows the role may not lock.
+    pub unlockable: BTreeSet<TableName>,
+    /// Materialised views and the tables that they are made of.
+    pub materialized: BTreeMap<TableName, BTreeSet<TableName>>,
     /// The requested tenants' rows in the snapshot.
     pub contents: BTreeMap<TenantId, Vec<TenantTable>>,
 }
@@ -152,6 +162,8 @@ pub struct ShardPlan {
     pub others: Vec<OwnedTable>,
     /// How the live schema differs from the snapshot's, with the rule that copes with it.
     pub drift: Vec<String>,
+    /// Who proves the keys of the restored rows.
+    pub constraints: Constraints,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }

@@ -8,6 +8,7 @@ use arrow::datatypes::{Int16Type, Int32Type, Int64Type};
 use futures::StreamExt;
 use jiff::Timestamp;
 
+use super::prove::Proof;
 use super::{Run, ShardStatus};
 use crate::connect::ConnectedShard;
 use crate::error::{Error, Result};
@@ -58,8 +59,18 @@ struct Steps<'a> {
 impl Steps<'_> {
     /// Everything between begin and commit. An equal verdict is the only way out that leads to a commit.
     async fn write_and_prove(&self, session: &mut dyn Session, started_at: Timestamp) -> Result<Verdict> {
-        for (owned, rows) in self.tables()? {
-            self.write(session, owned, rows).await?;
+        let tables = self.tables()?;
+        if self.planned.constraints.by_engine() {
+            let proof = Proof::new(tables.iter().map(|(owned, _)| *owned).collect(), &self.tenant.id);
+            session.disable_triggers().await?;
+            for (owned, rows) in &tables {
+                self.write(session, owned, rows, Some(&proof)).await?;
+            }
+            proof.prove(session).await?;
+        } else {
+            for (owned, rows) in &tables {
+                self.write(session, owned, rows, None).await?;
+            }
         }
         let verdict = self.read_back(session).await?;
         self.check_writes(session).await?;
@@ -89,9 +100,18 @@ impl Steps<'_> {
         found.ok_or_else(|| Error::bug(format!("table '{}' is not in the plan's shard", rows.table)))
     }
 
-    async fn write(&self, session: &mut dyn Session, owned: &OwnedTable, rows: &TenantTable) -> Result<()> {
-        let chunks =
+    async fn write(
+        &self,
+        session: &mut dyn Session,
+        owned: &OwnedTable,
+        rows: &TenantTable,
+        proof: Option<&Proof<'_>>,
+    ) -> Result<()> {
+        let mut chunks =
             extract::tenant_rows(self.connected.source.as_ref(), &owned.table, &self.tenant.id).await?;
+        if let Some(proof) = proof {
+            chunks = proof.watch(&owned.table.name, chunks);
+        }
         let seen = Arc::new(Mutex::new(Seen::new(owned)));
         let taken = session.write(owned, observe(chunks, owned, seen.clone(), self.run)).await?;
         let seen = {
@@ -154,7 +174,9 @@ impl Steps<'_> {
     async fn check_writes(&self, session: &mut dyn Session) -> Result<()> {
         let expected: BTreeMap<TableName, u64> =
             self.part.tables.iter().map(|rows| (rows.table.clone(), rows.rows)).collect();
-        verify::check_write_set(&expected, &session.write_set().await?, &self.planned.tables)
+        let written = session.write_set().await?;
+        let triggers_off = self.planned.constraints.by_engine();
+        verify::check_write_set(&expected, &written, &self.planned.tables, triggers_off)
     }
 }
 
