@@ -10,6 +10,7 @@ mod fixture;
 mod oracle;
 mod world;
 
+mod ask;
 mod bad_input;
 mod conformance;
 mod drill;
