@@ -12,6 +12,7 @@
 
 mod adapted;
 mod outcome;
+mod referenced;
 mod retry;
 mod transaction;
 
