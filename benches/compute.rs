@@ -114,6 +114,7 @@ fn filter_rows(bencher: Bencher) {
 fn encode_rows(bencher: Bencher) {
     let (table, tuples) = (Arc::new(table()), tuples());
     let batch = decode(&table, &tuples);
+    assert_eq!(encode(&table, &batch).expect("a batch of the table").bytes, tuples.bytes);
     bencher
         .counter(BytesCount::new(tuples.bytes.len()))
         .bench_local(|| encode(&table, black_box(&batch)).expect("a batch of the table"));

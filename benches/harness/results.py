@@ -89,7 +89,7 @@ class Results:
             table.writerow(["contender", "round", "wall_s", "client_cpu_s", "server_cpu_s", "peak_rss_bytes", "read_bytes", "extra", "command"])
             for run in self.bench.runs:
                 m = run.measured
-                extra = " ".join(f"{key}={value:.6g}" for key, value in run.extra.items())
+                extra = " ".join(f"{key}={value:.9g}" for key, value in run.extra.items())
                 table.writerow([run.name, run.round, f"{m.wall:.3f}", f"{m.client_cpu:.2f}", f"{m.server_cpu:.2f}", m.rss, m.read, extra, run.command])
         (folder / "RESULTS.md").write_text("\n".join(self.markdown(command)) + "\n")
 
@@ -132,7 +132,7 @@ class Results:
             more = {key: self.median(name, key) for key in self.bench.runs_of(name)[0].extra}
             yield (f"| {name} | {len(walls)} | {statistics.median(walls):.2f} | {min(walls):.2f}–{max(walls):.2f} | {shown(ratio(self.median(name), floor))}"
                    f" | {self.median(name, 'client_cpu'):.2f} | {self.median(name, 'server_cpu'):.2f} | {self.median(name, 'rss') / MIB:.0f}"
-                   f" | {self.median(name, 'read') / MIB:.1f} | {', '.join(f'{key} {value:,.4g}' for key, value in more.items())} |")
+                   f" | {self.median(name, 'read') / MIB:.1f} | {', '.join(f'{key} {amount(value)}' for key, value in more.items())} |")
 
     def commands(self):
         yield "\n## Commands\n"
@@ -161,6 +161,10 @@ def added(one, other):
 
 def scaled(value, factor):
     return value * factor if value is not None else None
+
+
+def amount(value):
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3f}"
 
 
 def shown(value):

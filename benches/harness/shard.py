@@ -4,6 +4,7 @@ and the victims' rows as COPY BINARY files, in the ways a script could have prep
 import hashlib
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class Shard:
         sources = b"".join((HERE / name).read_bytes() for name in ("shard.sql", "delete.sql", "shard.py"))
         key = [self.scale, self.tenants, self.victims, hashlib.sha256(sources).hexdigest()]
         if not facts.exists() or json.loads(facts.read_text())["key"] != key:
-            facts.unlink(missing_ok=True)
+            self.clear()
             started = time.monotonic()
             self.build_databases()
             self.build_files()
@@ -53,9 +54,16 @@ class Shard:
             facts.write_text(json.dumps(made, indent=1))
         self.facts = json.loads(facts.read_text())
 
+    def clear(self):
+        """Removes what was made from another shard."""
+        for path in self.folder.iterdir():
+            if path.is_dir() and path != self.server.folder:
+                shutil.rmtree(path)
+        (self.folder / "shard.json").unlink(missing_ok=True)
+
     def build_databases(self):
         server = self.server
-        for name in ("live", "damaged", "whole"):
+        for name in ("live", "damaged", "whole", "scratch"):
             server.sql("postgres", f"drop database if exists {name} with (force)")
         server.sql("postgres", "create database whole")
         values = {"scale": self.scale, "tenants": self.tenants, "victims": self.victims}
