@@ -97,6 +97,9 @@ pub const SQLITE_CLAIM_ATTEMPTS_MAX: usize = 3;
 /// How long a reader may wait for one of its own command's connections: as long as another stream takes.
 pub const READER_WAIT: Duration = Duration::from_secs(86_400);
 
+/// Ways to an owner that one table may have: each is joined in every scan of it.
+pub const OWNER_WAYS_MAX: usize = 64;
+
 /// Differing rows that a verification names, for each table of a tenant.
 pub const DIFFERENCES_NAMED_MAX: usize = 10;
 

@@ -41,6 +41,10 @@ pub struct Args {
     #[arg(long, value_name = "SHARD")]
     into: Vec<String>,
 
+    /// Restore without the values of columns that are gone; `apply` keeps them in Parquet files
+    #[arg(long)]
+    allow_dropped: bool,
+
     /// Where to write the plan
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -62,6 +66,7 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
         tenants_max: args.max_tenants,
         reason: args.reason,
         into,
+        allow_dropped: args.allow_dropped,
     };
     rails::check_cap(&request)?;
     let store = args.store.open(&config)?;

@@ -8,7 +8,7 @@ use super::output::Output;
 use crate::config::Config;
 use crate::error::{EXIT_OK, Error, Result};
 use crate::init::{RootSpec, infer};
-use crate::model::{OwnerPath, Rule, ShardName, Table, TableName};
+use crate::model::{Owners, Rule, ShardName, Table, TableName};
 use crate::shard;
 
 /// Say who owns the rows of a table: the rule in force, the way to the tenant, and what the schema suggests
@@ -26,7 +26,7 @@ struct Why {
     shard: ShardName,
     table: TableName,
     rule: Option<Rule>,
-    path: Option<OwnerPath>,
+    owners: Option<Owners>,
     problem: Option<String>,
     evidence: String,
     suggested: Option<Rule>,
@@ -49,15 +49,15 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
             inferred.iter().find(|other| other.shard == *shard).and_then(|other| other.tables.get(&name));
         let Some(suggestion) = suggestion else { continue };
         let tenancy = &config.shard(shard)?.tenancy;
-        let (path, problem) = match tenancy.owner_path(&name, live) {
-            Ok(path) => (path, None),
+        let (owners, problem) = match tenancy.owners(&name, live) {
+            Ok(owners) => (owners, None),
             Err(error) => (None, Some(error.to_string())),
         };
         found.push(Why {
             shard: shard.clone(),
             table: name.clone(),
             rule: tenancy.rules.get(&name).cloned(),
-            path,
+            owners,
             problem,
             evidence: suggestion.evidence.clone(),
             suggested: suggestion.rule.clone(),
@@ -75,7 +75,7 @@ fn text(why: &Why) -> String {
     let mut lines = vec![format!("table '{}' of shard '{}'", why.table, why.shard)];
     let rule = |rule: &Option<Rule>| rule.as_ref().map_or("none", Rule::name);
     lines.push(format!("  rule in force:  {}", rule(&why.rule)));
-    if let Some(path) = &why.path {
+    for path in why.owners.iter().flat_map(|owners| &owners.ways) {
         let hops: String = path
             .steps
             .iter()

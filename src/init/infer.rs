@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
-use crate::model::{ForeignKey, Rule, ShardName, Table, TableName, TypeKind};
+use crate::model::{ForeignKey, Link, Rule, ShardName, Table, TableName, TypeKind};
 
 /// The table that lists the tenants, as named on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -288,11 +288,11 @@ fn derived(table: &Table, found: &BTreeMap<TableName, Inferred>, patient: bool) 
         evidence.push_str("; its columns may be NULL, and such rows have no owner");
     }
     Some(Inferred {
-        rule: Some(Rule::Derived {
-            columns: best.columns.clone(),
-            parent: best.parent.clone(),
-            parent_columns: best.parent_columns.clone(),
-        }),
+        rule: Some(Rule::Derived(Link::new(
+            best.columns.clone(),
+            best.parent.clone(),
+            best.parent_columns.clone(),
+        ))),
         evidence,
         doubtful: nullable,
     })
@@ -324,7 +324,6 @@ mod tests {
 
     fn table(name: &str, columns: &[(&str, TypeKind, bool)], keys: &[(&str, &str)]) -> Table {
         Table {
-            name: TableName::new("public", name),
             columns: columns
                 .iter()
                 .map(|(name, kind, not_null)| Column {
@@ -334,10 +333,10 @@ mod tests {
                     not_null: *not_null,
                     generated: false,
                     has_default: false,
+                    user_type: None,
                 })
                 .collect(),
             primary_key: vec![columns[0].0.into()],
-            unique_keys: vec![],
             foreign_keys: keys
                 .iter()
                 .map(|(column, parent)| ForeignKey {
@@ -346,10 +345,12 @@ mod tests {
                     parent: TableName::new("public", *parent),
                     parent_columns: vec!["id".into()],
                     deferrable: false,
+                    validated: true,
+                    match_full: false,
+                    operators: vec![],
                 })
                 .collect(),
-            triggers: vec![],
-            sequences: vec![],
+            ..Table::new(TableName::new("public", name))
         }
     }
 
@@ -393,11 +394,11 @@ mod tests {
         let comments = rule(&found, 1, "comments");
         assert_eq!(
             comments.rule,
-            Some(Rule::Derived {
-                columns: vec!["issue_id".into()],
-                parent: TableName::new("public", "issues"),
-                parent_columns: vec!["id".into()],
-            })
+            Some(Rule::Derived(Link::new(
+                vec!["issue_id".into()],
+                TableName::new("public", "issues"),
+                vec!["id".into()]
+            )))
         );
         assert!(!comments.doubtful);
         assert!(rule(&found, 1, "drafts").doubtful, "a nullable way to the tenant is marked");

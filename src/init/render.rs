@@ -78,27 +78,30 @@ fn render_table(out: &mut String, table: &str, inferred: &Inferred) {
     }
 }
 
+/// A rule as an inline table, its name first.
 fn inline(rule: &Rule) -> String {
-    match rule {
-        Rule::Root { key, name: None } => format!("{{ rule = \"root\", key = {} }}", quote(key)),
-        Rule::Root { key, name: Some(name) } => {
-            format!("{{ rule = \"root\", key = {}, name = {} }}", quote(key), quote(name))
-        }
-        Rule::Direct { column } => format!("{{ rule = \"direct\", column = {} }}", quote(column)),
-        Rule::Derived { columns, parent, parent_columns } => format!(
-            "{{ rule = \"derived\", columns = {}, parent = {}, parent_columns = {} }}",
-            list(columns),
-            quote(&parent.to_string()),
-            list(parent_columns)
-        ),
-        Rule::Shared => "{ rule = \"shared\" }".into(),
-        Rule::Excluded { reason } => format!("{{ rule = \"excluded\", reason = {} }}", quote(reason)),
-    }
+    let toml::Value::Table(mut fields) = toml::Value::try_from(rule).unwrap_or(toml::Value::Boolean(false))
+    else {
+        return String::new();
+    };
+    fields.remove("rule");
+    let fields: Vec<String> =
+        fields.iter().map(|(name, value)| format!(", {name} = {}", value_inline(value))).collect();
+    format!("{{ rule = {}{} }}", quote(rule.name()), fields.concat())
 }
 
-fn list(names: &[String]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| quote(name)).collect();
-    format!("[{}]", quoted.join(", "))
+fn value_inline(value: &toml::Value) -> String {
+    match value {
+        toml::Value::Table(table) => {
+            let fields: Vec<String> =
+                table.iter().map(|(name, value)| format!("{name} = {}", value_inline(value))).collect();
+            format!("{{ {} }}", fields.join(", "))
+        }
+        toml::Value::Array(items) => {
+            format!("[{}]", items.iter().map(value_inline).collect::<Vec<_>>().join(", "))
+        }
+        plain => plain.to_string(),
+    }
 }
 
 /// A TOML string.
@@ -118,18 +121,14 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::model::{ShardName, TableName};
+    use crate::model::{Link, ShardName, TableName};
 
     #[test]
     fn what_is_rendered_can_be_read_and_holds_no_password() {
         let inferred = |rule| Inferred { rule, evidence: "why".into(), doubtful: false };
         let odd = TableName::new("public", "Odd \" name");
         let sites = TableName::new("public", "sites");
-        let derived = Rule::Derived {
-            columns: vec!["a\"b".into()],
-            parent: sites.clone(),
-            parent_columns: vec!["id".into()],
-        };
+        let derived = Rule::Derived(Link::new(vec!["a\"b".into()], sites.clone(), vec!["id".into()]));
         let root = Rule::Root { key: "id".into(), name: None };
         let shard = ShardInference {
             shard: ShardName::new("my shop"),

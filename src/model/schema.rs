@@ -90,6 +90,50 @@ pub struct Column {
     /// Whether a row that does not name the column gets a value: a default, an identity.
     #[serde(default)]
     pub has_default: bool,
+    /// What a type of the user's own is made of (PostgreSQL only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_type: Option<UserType>,
+}
+
+/// A user's own type that narrows a simpler one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum UserType {
+    /// An enum, whose binary form is the text of the label.
+    Enum {
+        /// The labels, in order.
+        labels: Vec<String>,
+    },
+    /// A domain, whose binary form is that of its base type.
+    Domain {
+        /// The base type as `format_type()` spells it.
+        base: String,
+        /// Its checks: SQL over `VALUE`.
+        checks: Vec<String>,
+    },
+}
+
+impl Column {
+    /// A column that takes NULL and has no default.
+    pub fn new(name: impl Into<String>, type_name: impl Into<String>, kind: TypeKind) -> Self {
+        Self {
+            name: name.into(),
+            type_name: type_name.into(),
+            kind,
+            not_null: false,
+            generated: false,
+            has_default: false,
+            user_type: None,
+        }
+    }
+
+    /// The type whose binary form its values have: the base of a domain, or the type itself.
+    pub fn base_type(&self) -> &str {
+        match &self.user_type {
+            Some(UserType::Domain { base, .. }) => base,
+            _ => &self.type_name,
+        }
+    }
 }
 
 /// A foreign key of a table.
@@ -106,26 +150,112 @@ pub struct ForeignKey {
     pub parent_columns: Vec<String>,
     /// Whether the check can wait for the commit.
     pub deferrable: bool,
+    /// Whether every row is known to keep it: false for `NOT VALID`.
+    #[serde(default = "yes")]
+    pub validated: bool,
+    /// `MATCH FULL`: a key that is NULL in some columns only is broken, instead of no reference.
+    #[serde(default)]
+    pub match_full: bool,
+    /// What "equal" means, one a column, to stand between parent and child: `OPERATOR(pg_catalog.=)`.
+    #[serde(default)]
+    pub operators: Vec<String>,
 }
 
-/// A unique constraint or unique index, the primary key excluded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A unique or exclusion constraint, or a unique index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UniqueKey {
     /// Index name.
     pub name: String,
-    /// Key columns; empty for an index on expressions.
+    /// Key columns; empty unless the columns alone decide: for an index on expressions, on some of the rows, and
+    /// for an exclusion constraint.
     pub columns: Vec<String>,
+    /// What is compared, in order; empty where the database does not tell (SQLite's indexes on expressions).
+    #[serde(default)]
+    pub terms: Vec<KeyTerm>,
+    /// Only rows for which this holds are in the index: SQL over the table's columns.
+    #[serde(default)]
+    pub predicate: Option<String>,
+    /// `NULLS NOT DISTINCT`: NULLs are equal to each other.
+    #[serde(default)]
+    pub nulls_not_distinct: bool,
+    /// Whether the check can wait for the commit; then it is not made at all where triggers are off.
+    #[serde(default)]
+    pub deferrable: bool,
+    /// `EXCLUDE`: no two rows for which all operators hold.
+    #[serde(default)]
+    pub exclusion: bool,
 }
 
-/// A user's trigger on a table.
+/// One column or expression of a [`UniqueKey`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyTerm {
+    /// SQL over the table's columns, unqualified: `"host"`, `lower(email)`.
+    pub sql: String,
+    /// The operator under which two rows collide, to stand between two terms: `OPERATOR(pg_catalog.=)`. SQLite
+    /// has but one.
+    #[serde(default)]
+    pub operator: Option<String>,
+}
+
+/// A CHECK constraint of a table. A domain's own are left out: no value of the domain can break them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// Constraint name.
+    pub name: String,
+    /// SQL over the table's columns; a row is refused where it is false, not where it is NULL.
+    pub expression: String,
+    /// The columns it names.
+    pub columns: Vec<String>,
+    /// Whether every row is known to keep it: false for `NOT VALID`.
+    pub validated: bool,
+}
+
+/// In which sessions a trigger fires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Firing {
+    /// In ordinary ones, as triggers do by default.
+    #[default]
+    Ordinary,
+    /// Only where `session_replication_role` is `replica`.
+    Replica,
+    /// In both.
+    Always,
+}
+
+/// A user's trigger on a table; one that is disabled is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trigger {
     /// Trigger name.
     pub name: String,
-    /// Whether it fires on INSERT in an ordinary session.
+    /// Whether INSERT fires it.
     pub on_insert: bool,
+    /// Whether DELETE fires it.
+    #[serde(default)]
+    pub on_delete: bool,
+    /// In which sessions.
+    #[serde(default)]
+    pub firing: Firing,
+    /// Its function, where it has one.
+    #[serde(default)]
+    pub function: Option<TableName>,
+    /// Tables that its function seems to write: those that its text names behind INSERT INTO, UPDATE or DELETE
+    /// FROM. A function in another language than SQL or PL/pgSQL, or with a statement put together at run time,
+    /// may write others.
+    #[serde(default)]
+    pub writes: Vec<TableName>,
+}
+
+impl Trigger {
+    /// Whether it fires on INSERT in a session with triggers on, or in one with triggers off (`replica`).
+    pub fn fires_on_insert(&self, replica: bool) -> bool {
+        let other = if replica { Firing::Ordinary } else { Firing::Replica };
+        self.on_insert && self.firing != other
+    }
 }
 
 /// A sequence that feeds a column.
@@ -150,17 +280,47 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Columns of the primary key; empty if there is none.
     pub primary_key: Vec<String>,
-    /// Other unique keys.
+    /// The index of the primary key.
+    #[serde(default)]
+    pub primary_index: Option<UniqueKey>,
+    /// Other unique keys, exclusion constraints among them.
     pub unique_keys: Vec<UniqueKey>,
     /// Foreign keys.
     pub foreign_keys: Vec<ForeignKey>,
+    /// CHECK constraints.
+    #[serde(default)]
+    pub checks: Vec<Check>,
     /// The user's triggers.
     pub triggers: Vec<Trigger>,
     /// Sequences that feed its columns.
     pub sequences: Vec<Sequence>,
 }
 
+fn yes() -> bool {
+    true
+}
+
 impl Table {
+    /// A table without anything.
+    pub fn new(name: TableName) -> Self {
+        Self {
+            name,
+            columns: vec![],
+            primary_key: vec![],
+            primary_index: None,
+            unique_keys: vec![],
+            foreign_keys: vec![],
+            checks: vec![],
+            triggers: vec![],
+            sequences: vec![],
+        }
+    }
+
+    /// The primary key's index and all other unique keys.
+    pub fn keys(&self) -> impl Iterator<Item = &UniqueKey> {
+        self.primary_index.iter().chain(&self.unique_keys)
+    }
+
     /// The column of this name.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)

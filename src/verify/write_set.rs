@@ -43,7 +43,7 @@ fn cause(tables: &[OwnedTable]) -> String {
     let triggers: Vec<String> = tables
         .iter()
         .flat_map(|owned| {
-            let firing = owned.table.triggers.iter().filter(|trigger| trigger.on_insert);
+            let firing = owned.table.triggers.iter().filter(|trigger| trigger.fires_on_insert(false));
             firing.map(|trigger| format!("'{}' on '{}'", trigger.name, owned.table.name))
         })
         .collect();

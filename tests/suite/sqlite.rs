@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use reinstate::database::is_transient;
 use reinstate::error::Kind;
 use reinstate::limits::{BATCH_ROWS_MAX, QUEUE_BATCHES_MAX};
-use reinstate::model::{DatabaseUrl, Rule, ShardName, TableName, Tenancy, TenantId, TypeKind};
+use reinstate::model::{DatabaseUrl, Link, Rule, ShardName, TableName, Tenancy, TenantId, TypeKind};
 use reinstate::shard::{self, Claim, TableWrites, find_table};
 use reinstate::source::{Scan, live};
 use sqlx::{Connection, Executor};
@@ -362,8 +362,7 @@ async fn an_ambiguous_parent_is_undecided() {
         .execute("CREATE TABLE p (ref INT, site INT); CREATE TABLE c (p INT); INSERT INTO c VALUES (1)")
         .await;
     let mut tenancy = direct(&[("p", "site")]);
-    let derived =
-        Rule::Derived { columns: vec!["p".into()], parent: name("p"), parent_columns: vec!["ref".into()] };
+    let derived = Rule::Derived(Link::new(vec!["p".into()], name("p"), vec!["ref".into()]));
     tenancy.rules.insert(name("c"), derived);
     let source = live::open(&ShardName::new("shop"), &bench.url(), &tenancy, 1).await.expect("source");
     let error = source.scan(&name("c"), &Scan::default()).await.err().expect("ambiguous");
@@ -450,9 +449,9 @@ fn find_owned(
     tenancy: &Tenancy,
     table: &str,
 ) -> reinstate::model::OwnedTable {
-    let path = tenancy.owner_path(&name(table), tables).expect("rule").expect("owned");
+    let path = tenancy.owners(&name(table), tables).expect("rule").expect("owned");
     let table = tables.iter().find(|other| other.name == name(table)).expect("table").clone();
-    reinstate::model::OwnedTable { table, path }
+    reinstate::model::OwnedTable { table, owners: path }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,8 +16,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use reinstate::error::Result;
 use reinstate::model::wire::encode;
 use reinstate::model::{
-    Fingerprint, HASH_COLUMN, OwnedTable, PlanHash, Rule, ShardName, SnapshotId, TENANT_COLUMN, TableName,
-    Tenancy, TenantId,
+    Fingerprint, HASH_COLUMN, Link, OwnedTable, PlanHash, Rule, ShardName, SnapshotId, TENANT_COLUMN,
+    TableName, Tenancy, TenantId,
 };
 use reinstate::shard::{self, Chunk, Claim, JournalEntry, Session, Shard};
 use reinstate::source::{Scan, Source, live};
@@ -90,10 +90,12 @@ impl<B: Bench> Fixture<B> {
     }
 
     pub fn tenancy(&self) -> Tenancy {
-        let derived = |columns: &[&str], parent: &str, parent_columns: &[&str]| Rule::Derived {
-            columns: columns.iter().map(|c| (*c).to_owned()).collect(),
-            parent: self.bench.table(parent),
-            parent_columns: parent_columns.iter().map(|c| (*c).to_owned()).collect(),
+        let derived = |columns: &[&str], parent: &str, parent_columns: &[&str]| {
+            Rule::Derived(Link::new(
+                columns.iter().map(|c| (*c).to_owned()).collect(),
+                self.bench.table(parent),
+                parent_columns.iter().map(|c| (*c).to_owned()).collect(),
+            ))
         };
         let direct = || Rule::Direct { column: "site".to_owned() };
         let rules = [
@@ -130,11 +132,11 @@ impl<B: Bench> Fixture<B> {
         let tables = source.describe().tables.clone();
         let mut snapshot = Snapshot::default();
         for table in names.iter().map(|name| self.bench.table(name)) {
-            let path = tenancy.owner_path(&table, &tables).expect("rule").expect("owned");
+            let path = tenancy.owners(&table, &tables).expect("rule").expect("owned");
             let found = tables.iter().find(|other| other.name == table).expect("table").clone();
             let stream = source.scan(&table, &Scan::default()).await.expect("scan");
             snapshot.batches.insert(table.clone(), stream.try_collect().await.expect("batches"));
-            snapshot.tables.push(OwnedTable { table: found, path });
+            snapshot.tables.push(OwnedTable { table: found, owners: path });
         }
         snapshot
     }

@@ -41,6 +41,7 @@ pub async fn tables(connection: &mut SqliteConnection) -> Result<Vec<Table>, sql
             not_null: row.not_null,
             generated: row.hidden >= 2,
             has_default: row.has_default,
+            user_type: None,
         });
     }
     for (table, key) in keys {
@@ -52,7 +53,8 @@ pub async fn tables(connection: &mut SqliteConnection) -> Result<Vec<Table>, sql
     add_foreign_keys(&mut tables, rows(connection, FOREIGN_KEYS).await?);
     for row in rows::<TriggerRow>(connection, TRIGGERS).await? {
         if let Some(table) = find_mut(&mut tables, &row.table) {
-            table.triggers.push(Trigger { on_insert: fires_on_insert(&row.sql), name: row.name });
+            let on_insert = fires_on_insert(&row.sql);
+            table.triggers.push(Trigger { name: row.name, on_insert, ..Trigger::default() });
         }
     }
     Ok(tables.into_values().collect())
@@ -72,16 +74,8 @@ pub async fn tables_without_rowid(connection: &mut SqliteConnection) -> Result<V
 }
 
 fn empty_table(name: &str) -> Table {
-    Table {
-        name: TableName::new(SCHEMA, name),
-        columns: Vec::new(),
-        primary_key: Vec::new(),
-        unique_keys: Vec::new(),
-        foreign_keys: Vec::new(),
-        triggers: Vec::new(),
-        // AUTOINCREMENT follows the ids that are inserted by itself; there is nothing to move.
-        sequences: Vec::new(),
-    }
+    // Without sequences: AUTOINCREMENT follows the ids that are inserted by itself, there is nothing to move.
+    Table::new(TableName::new(SCHEMA, name))
 }
 
 async fn rows<R>(connection: &mut SqliteConnection, select: &str) -> Result<Vec<R>, sqlx::Error>
@@ -161,6 +155,7 @@ fn add_unique_keys(tables: &mut BTreeMap<String, Table>, rows: Vec<UniqueKeyRow>
             table.unique_keys.push(UniqueKey {
                 name: first.index.clone(),
                 columns: columns.filter(|_| !first.partial).unwrap_or_default(),
+                ..UniqueKey::default()
             });
         }
     }
@@ -216,6 +211,9 @@ fn add_foreign_keys(tables: &mut BTreeMap<String, Table>, rows: Vec<ForeignKeyRo
             parent: parent.map_or_else(|| TableName::new(SCHEMA, &first.parent), |parent| parent.name),
             parent_columns,
             deferrable: true,
+            validated: true,
+            match_full: false,
+            operators: vec![],
         });
     }
 }

@@ -128,7 +128,7 @@ async fn sequence_obstacles(
 /// plan.
 fn warnings(catalog: &Catalog) -> Vec<String> {
     let of_table = catalog.tables.iter().filter_map(|table| {
-        let firing = table.triggers.iter().filter(|trigger| trigger.on_insert);
+        let firing = table.triggers.iter().filter(|trigger| trigger.fires_on_insert(false));
         let names: Vec<&str> = firing.map(|trigger| trigger.name.as_str()).collect();
         (!names.is_empty())
             .then(|| format!("triggers fire on insert into '{}': {}", table.name, names.join(", ")))

@@ -18,8 +18,10 @@ use futures::StreamExt;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgCopyIn};
 
-use super::super::{Chunk, ChunkStream, Claim, JournalEntry, Session, TableWrites, WriteSet};
-use super::journal;
+use super::super::{
+    Answer, Ask, Chunk, ChunkStream, Claim, JournalEntry, Question, Rows, Session, TableWrites, WriteSet,
+};
+use super::{ask, journal};
 use crate::bridge::compute;
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
@@ -65,6 +67,7 @@ const HOLDER: &str =
 pub async fn begin(
     pool: &Arc<Pool>,
     relations: Arc<Relations>,
+    row_types: &Arc<ask::RowTypes>,
     plan: &PlanHash,
     tenant: &TenantId,
 ) -> Result<Claim> {
@@ -96,6 +99,7 @@ pub async fn begin(
             connection,
             pool,
             relations,
+            row_types: Arc::clone(row_types),
             tenant,
             pid,
             baseline,
@@ -151,6 +155,7 @@ struct PostgresSession {
     connection: Lease,
     pool: Arc<Pool>,
     relations: Arc<Relations>,
+    row_types: Arc<ask::RowTypes>,
     /// The tenant that [`TENANT_SETTING`] names.
     tenant: TenantId,
     /// The server's process, to see it gone.
@@ -160,6 +165,17 @@ struct PostgresSession {
     /// Every statement so far ended well. Only then may the transaction commit (COMMIT of a failed
     /// transaction rolls back and reports success) and the connection be used again.
     sound: bool,
+}
+
+#[async_trait]
+impl Ask for PostgresSession {
+    async fn ask(&mut self, rows: &Rows<'_>, question: &Question<'_>) -> Result<Vec<Answer>> {
+        self.begin_step()?;
+        let answers =
+            ask::ask(&mut self.connection, &self.relations, &self.row_types, rows, question).await?;
+        self.sound = true;
+        Ok(answers)
+    }
 }
 
 #[async_trait]
@@ -339,8 +355,8 @@ impl PostgresSession {
         self.set_tenant(tenant).await.map_err(unable)?;
         let mut questions = Vec::with_capacity(tables.len());
         for (number, owned) in tables.iter().enumerate() {
-            let from = owner::from_clause(&self.relations, &owned.table.name, None)?;
-            let predicate = owner::belongs_to(&self.relations, &owned.path, TENANT_FROM_SETTING)?;
+            let from = owner::rows(&self.relations, &owned.table.name)?;
+            let predicate = self.belongs_to(owned)?;
             questions.push(format!("SELECT {number} WHERE EXISTS (SELECT FROM {from} WHERE {predicate})"));
         }
         // Safe: quoted identifiers, checked type names and numbers; the tenant's id is a setting.
@@ -356,13 +372,18 @@ impl PostgresSession {
         Ok(())
     }
 
+    /// Whether a row belongs to the tenant that [`TENANT_SETTING`] names.
+    fn belongs_to(&self, owned: &OwnedTable) -> Result<String> {
+        owner::belongs_to(&self.relations, &owned.table.name, &owned.owners, TENANT_FROM_SETTING)
+    }
+
     async fn copy_out(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint> {
         let name = &table.table.name;
         let unable = |error| failure(format!("unable to read back table '{name}'"), error);
         self.set_tenant(tenant).await.map_err(unable)?;
         let columns = owner::stored_columns(&table.table);
-        let from = owner::from_clause(&self.relations, name, None)?;
-        let predicate = owner::belongs_to(&self.relations, &table.path, TENANT_FROM_SETTING)?;
+        let from = owner::rows(&self.relations, name)?;
+        let predicate = self.belongs_to(table)?;
         let sql = format!("COPY (SELECT {columns} FROM {from} WHERE {predicate}) TO STDOUT (FORMAT binary)");
         let mut stream = self.connection.copy_out_raw(&sql).await.map_err(unable)?;
         let (mut framing, mut tuples) = (TupleReader::default(), Tuples::default());

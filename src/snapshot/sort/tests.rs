@@ -17,15 +17,12 @@ fn table(primary_key: &[&str]) -> Table {
         not_null: false,
         generated: false,
         has_default: false,
+        user_type: None,
     };
     Table {
-        name: TableName::new("public", "t"),
         columns: vec![column("id", TypeKind::Int32), column("note", TypeKind::Text)],
         primary_key: primary_key.iter().map(|name| (*name).to_owned()).collect(),
-        unique_keys: vec![],
-        foreign_keys: vec![],
-        triggers: vec![],
-        sequences: vec![],
+        ..Table::new(TableName::new("public", "t"))
     }
 }
 

@@ -1,4 +1,4 @@
-use reinstate::model::{Table, TypeKind};
+use reinstate::model::{Firing, Table, TypeKind};
 use reinstate::shard::{Facts, find_table};
 
 use super::support::{name, open_shard};
@@ -163,4 +163,132 @@ async fn not_null_may_stand_in_a_check_or_a_domain_and_a_value_may_come_by_defau
     };
     assert_eq!(flagged(|c| c.not_null), ["declared", "checked", "Odd", "of_domain", "counted"]);
     assert_eq!(flagged(|c| c.has_default), ["of_domain", "dated", "counted"]);
+}
+
+/// Two rows collide in an index when its operators hold between its terms: all that is needed to ask for it.
+#[tokio::test]
+async fn unique_and_exclusion_keys_tell_what_they_compare() {
+    let facts = facts_of(
+        r#"create extension citext; create extension btree_gist;
+           create schema app; create collation app.blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+           create function app.strip(text) returns text language sql immutable as 'select trim($1)';
+           create table t (
+               id int, host citext, "Mixed Case" text, alive bool, n int, during tstzrange, room int,
+               primary key (id) deferrable,
+               unique (n) deferrable initially deferred,
+               constraint booked exclude using gist (room with =, during with &&) where (alive) deferrable);
+           create unique index by_blind on t ("Mixed Case" collate app.blind, host) where alive;
+           create unique index by_strip on t (app.strip("Mixed Case"), (n + 1)) nulls not distinct;
+           create table p (at int, k int, primary key (at, k)) partition by range (at);
+           create table p1 partition of p for values from (0) to (10);
+           create unique index p1_k on p1 (k) where k > 5;
+           create index p_at on p (at);"#,
+    )
+    .await;
+    let shown = |table: &str| -> Vec<String> {
+        let table = find_table(&facts, &name(table)).expect("table");
+        let show = |key: &reinstate::model::UniqueKey| {
+            let terms: Vec<String> = key
+                .terms
+                .iter()
+                .map(|term| format!("{} {}", term.sql, term.operator.as_deref().unwrap_or_default()))
+                .collect();
+            let flags = [
+                (key.deferrable, " deferrable"),
+                (key.exclusion, " exclusion"),
+                (key.nulls_not_distinct, " nulls equal"),
+            ];
+            let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, text)| *text).collect();
+            let predicate = key.predicate.as_ref().map(|sql| format!(" where {sql}")).unwrap_or_default();
+            format!("{}: {}{predicate}{flags}", key.name, terms.join(", "))
+        };
+        table.keys().map(show).collect()
+    };
+    assert_eq!(
+        shown("public.t"),
+        [
+            "t_pkey: id OPERATOR(pg_catalog.=) deferrable",
+            "booked: room OPERATOR(pg_catalog.=), during OPERATOR(pg_catalog.&&) where alive deferrable exclusion",
+            "by_blind: \"Mixed Case\" COLLATE app.blind OPERATOR(pg_catalog.=), host OPERATOR(public.=) where alive",
+            "by_strip: app.strip(\"Mixed Case\") OPERATOR(pg_catalog.=), \
+             ((n + 1)) OPERATOR(pg_catalog.=) nulls equal",
+            "t_n_key: n OPERATOR(pg_catalog.=) deferrable",
+        ]
+    );
+    assert_eq!(
+        shown("public.p"),
+        [
+            "p_pkey: at OPERATOR(pg_catalog.=), k OPERATOR(pg_catalog.=)",
+            "p1_k: k OPERATOR(pg_catalog.=) where (k > 5) AND ((at IS NOT NULL) AND (at >= 0) AND (at < 10))",
+        ]
+    );
+    let columns = |key: &str| {
+        let table = find_table(&facts, &name("public.t")).expect("table");
+        table.keys().find(|found| found.name == key).expect("key").columns.clone()
+    };
+    assert_eq!(columns("t_n_key"), ["n"]);
+    assert_eq!(columns("t_pkey"), ["id"]);
+    assert!(["booked", "by_blind", "by_strip"].iter().all(|key| columns(key).is_empty()));
+}
+
+#[tokio::test]
+async fn checks_foreign_keys_and_triggers_tell_how_they_hold() {
+    let facts = facts_of(
+        r#"create extension citext;
+           create table parent (id bigint primary key, tag text, who citext unique, unique (id, tag));
+           create table queue (id int); create table other (id int);
+           create table t (id int references parent, tag varchar(9), who citext references parent (who),
+               n int constraint positive check (n > 0),
+               constraint whole foreign key (id, tag) references parent (id, tag) match full);
+           alter table t add constraint late check (n < 10 or tag is null) not valid;
+           alter table t add constraint loose foreign key (n) references parent (id) not valid;
+           create function queues() returns trigger language plpgsql as
+               'begin insert into queue values (old.id); return null; end';
+           create function touches() returns trigger language plpgsql as
+               'begin update public.other set id = 1; return new; end';
+           create trigger always before insert on t for each row execute function touches();
+           create trigger deleted after delete on t for each row execute function queues();
+           create trigger disabled before insert on t for each row execute function touches();
+           create trigger replica before insert on t for each row execute function touches();
+           alter table t enable always trigger always; alter table t disable trigger disabled;
+           alter table t enable replica trigger replica;"#,
+    )
+    .await;
+    let table = find_table(&facts, &name("public.t")).expect("table");
+    let checks: Vec<(&str, &str, bool)> =
+        table.checks.iter().map(|c| (c.name.as_str(), c.expression.as_str(), c.validated)).collect();
+    assert_eq!(checks, [("late", "((n < 10) OR (tag IS NULL))", false), ("positive", "(n > 0)", true)]);
+    assert_eq!(table.checks[0].columns, ["n", "tag"]);
+    let keys: Vec<(&str, bool, bool, String)> = table
+        .foreign_keys
+        .iter()
+        .map(|key| (key.name.as_str(), key.validated, key.match_full, key.operators.join(" ")))
+        .collect();
+    let equal = |count: usize| vec!["OPERATOR(pg_catalog.=)"; count].join(" ");
+    assert_eq!(
+        keys,
+        [
+            ("loose", false, false, equal(1)),
+            ("t_id_fkey", true, false, equal(1)),
+            ("t_who_fkey", true, false, "OPERATOR(public.=)".to_owned()),
+            ("whole", true, true, equal(2)),
+        ]
+    );
+    let triggers: Vec<(&str, bool, bool, Firing, String)> = table
+        .triggers
+        .iter()
+        .map(|t| {
+            let writes: Vec<String> = t.writes.iter().map(ToString::to_string).collect();
+            (t.name.as_str(), t.on_insert, t.on_delete, t.firing, writes.join(" "))
+        })
+        .collect();
+    assert_eq!(
+        triggers,
+        [
+            ("always", true, false, Firing::Always, "public.other".into()),
+            ("deleted", false, true, Firing::Ordinary, "public.queue".into()),
+            ("replica", true, false, Firing::Replica, "public.other".into()),
+        ]
+    );
+    assert_eq!(table.triggers[1].function, Some(name("public.queues")));
 }

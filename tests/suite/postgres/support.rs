@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use reinstate::Result;
 use reinstate::model::wire::encode;
 use reinstate::model::{
-    DatabaseUrl, Fingerprint, OwnedTable, PlanHash, Rule, ShardName, SnapshotId, Table, TableName, Tenancy,
-    TenantId,
+    DatabaseUrl, Fingerprint, Link, OwnedTable, PlanHash, Rule, ShardName, SnapshotId, Table, TableName,
+    Tenancy, TenantId,
 };
 use reinstate::shard::{self, Chunk, ChunkStream, Claim, Facts, JournalEntry, Session, Shard, find_table};
 use reinstate::source::{Scan, Source, live};
@@ -24,11 +24,7 @@ pub fn direct(column: &str) -> Rule {
 }
 
 pub fn derived(column: &str, parent: &str, parent_column: &str) -> Rule {
-    Rule::Derived {
-        columns: vec![column.into()],
-        parent: name(parent),
-        parent_columns: vec![parent_column.into()],
-    }
+    Rule::Derived(Link::new(vec![column.into()], name(parent), vec![parent_column.into()]))
 }
 
 pub fn tenancy(rules: &[(&str, Rule)]) -> Tenancy {
@@ -50,8 +46,8 @@ pub async fn open_source(database: &str, tenancy: &Tenancy) -> Box<dyn Source> {
 }
 
 pub fn owned(facts: &Facts, tenancy: &Tenancy, table: &str) -> OwnedTable {
-    let path = tenancy.owner_path(&name(table), &facts.tables).expect("a rule that fits").expect("an owner");
-    OwnedTable { table: find_table(facts, &name(table)).expect("the table").clone(), path }
+    let path = tenancy.owners(&name(table), &facts.tables).expect("a rule that fits").expect("an owner");
+    OwnedTable { table: find_table(facts, &name(table)).expect("the table").clone(), owners: path }
 }
 
 pub async fn scan(source: &dyn Source, table: &str, scan: &Scan) -> Vec<RecordBatch> {

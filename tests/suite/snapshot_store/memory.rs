@@ -52,18 +52,15 @@ pub fn column(name: &str, kind: TypeKind) -> Column {
         not_null: false,
         generated: false,
         has_default: false,
+        user_type: None,
     }
 }
 
 pub fn table(name: TableName, columns: Vec<Column>, primary_key: &[&str]) -> Table {
     Table {
-        name,
         columns,
         primary_key: primary_key.iter().map(|name| (*name).to_owned()).collect(),
-        unique_keys: vec![],
-        foreign_keys: vec![],
-        triggers: vec![],
-        sequences: vec![],
+        ..Table::new(name)
     }
 }
 

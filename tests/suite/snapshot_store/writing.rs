@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::atomic::Ordering;
 
 use reinstate::error::Kind;
-use reinstate::model::{Fingerprint, Rule, ShardName, TableName, TypeKind};
+use reinstate::model::{Fingerprint, Link, Rule, ShardName, TableName, TypeKind};
 use reinstate::progress::Silent;
 use reinstate::snapshot::{CreateOptions, IndexEntry, State, Store, create, list};
 use reinstate::source::snapshot_store::SnapshotSource;
@@ -137,11 +137,7 @@ async fn rows_without_owner_are_counted_by_rule_and_excluded_tables_are_left_out
     let rows = [row(Some("1"), 1), row(None, 2), row(None, 3)];
     let mut source = Memory::new();
     let sites = TableName::new("public", "sites");
-    let derived = Rule::Derived {
-        columns: vec!["site".into()],
-        parent: sites.clone(),
-        parent_columns: vec!["id".into()],
-    };
+    let derived = Rule::Derived(Link::new(vec!["site".into()], sites.clone(), vec!["id".into()]));
     source.add(table(sites.clone(), id(), &["id"]), Rule::Root { key: "id".into(), name: None }, &rows, 2);
     source.add(
         table(TableName::new("public", "direct"), id(), &["id"]),

@@ -3,17 +3,28 @@
 //! A sequence is found through ownership (serial, identity) or through a default that names it. One that is
 //! only named in a text, `nextval('numbers'::text)`, leaves no trace in the catalog and is not seen.
 
-use sqlx::postgres::PgConnection;
+use std::collections::BTreeSet;
 
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
+
+use super::writes::written;
 use super::{Tables, with_user_tables};
-use crate::model::{Sequence, TableName, Trigger};
+use crate::model::{Firing, Sequence, TableName, Trigger};
 
-/// The user's own triggers that fire in an ordinary session; those of leaves are told of the root, once.
+/// The user's own triggers that fire at all; those of leaves are told of the root, once.
 const TRIGGERS: &str = concat!(
     with_user_tables!(),
-    "select u.oid::int8, g.tgname::text, bool_or((g.tgtype & 4) <> 0)
-     from pg_trigger g join user_tables u on u.oid = coalesce(pg_partition_root(g.tgrelid), g.tgrelid)
-     where not g.tgisinternal and g.tgparentid = 0 and g.tgenabled in ('O', 'A')
+    "select u.oid::int8 as oid, g.tgname::text as name,
+            bool_or((g.tgtype & 4) <> 0) as on_insert, bool_or((g.tgtype & 8) <> 0) as on_delete,
+            bool_or(g.tgenabled in ('O', 'A')) as ordinary, bool_or(g.tgenabled in ('R', 'A')) as replica,
+            min(n.nspname::text) as schema, min(p.proname::text) as function,
+            string_agg(distinct p.prosrc, E'\n;\n') as body
+     from pg_trigger g
+     join user_tables u on u.oid = coalesce(pg_partition_root(g.tgrelid), g.tgrelid)
+     join pg_proc p on p.oid = g.tgfoid
+     join pg_namespace n on n.oid = p.pronamespace
+     where not g.tgisinternal and g.tgenabled <> 'D'
      group by u.oid, g.tgname order by u.oid, g.tgname"
 );
 
@@ -39,10 +50,10 @@ const SEQUENCES: &str = concat!(
 
 /// Fills in triggers and sequences.
 pub async fn read(connection: &mut PgConnection, tables: &mut Tables) -> Result<(), sqlx::Error> {
-    let rows: Vec<(i64, String, bool)> = sqlx::query_as(TRIGGERS).fetch_all(&mut *connection).await?;
-    for (oid, name, on_insert) in rows {
-        let Some(table) = tables.get_mut(&oid) else { continue };
-        table.triggers.push(Trigger { name, on_insert });
+    let known = tables.values().map(|table| table.name.clone()).collect();
+    for row in sqlx::query(TRIGGERS).fetch_all(&mut *connection).await? {
+        let Some(table) = tables.get_mut(&row.try_get("oid")?) else { continue };
+        table.triggers.push(trigger(&row, &table.name.schema, &known)?);
     }
     let rows: Vec<(i64, String, String, String, i64)> =
         sqlx::query_as(SEQUENCES).fetch_all(connection).await?;
@@ -51,4 +62,22 @@ pub async fn read(connection: &mut PgConnection, tables: &mut Tables) -> Result<
         table.sequences.push(Sequence { name: TableName::new(schema, name), column, increment });
     }
     Ok(())
+}
+
+/// `home` is the schema of the trigger's table.
+fn trigger(row: &PgRow, home: &str, known: &BTreeSet<TableName>) -> Result<Trigger, sqlx::Error> {
+    let firing = match (row.try_get("ordinary")?, row.try_get("replica")?) {
+        (true, true) => Firing::Always,
+        (true, false) => Firing::Ordinary,
+        (false, _) => Firing::Replica,
+    };
+    let (schema, function): (String, String) = (row.try_get("schema")?, row.try_get("function")?);
+    Ok(Trigger {
+        name: row.try_get("name")?,
+        on_insert: row.try_get("on_insert")?,
+        on_delete: row.try_get("on_delete")?,
+        firing,
+        function: Some(TableName::new(schema, function)),
+        writes: written(&row.try_get::<String, _>("body")?, home, known),
+    })
 }

@@ -1,34 +1,68 @@
-//! Keys: unique indexes and foreign keys.
+//! Keys: unique indexes, exclusion constraints, foreign keys; and checks, the other thing a row must keep.
 
-use sqlx::postgres::PgConnection;
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
 
 use super::{Tables, with_user_tables};
-use crate::model::{ForeignKey, TableName, UniqueKey};
+use crate::model::{Check, ForeignKey, KeyTerm, TableName, UniqueKey};
 
-/// Key columns in their order; an expression has no column. A key over part of the rows, or over expressions,
-/// is no key of columns.
+/// Terms in their order, with the collation where it is not the column's own, and the operators under which they
+/// collide: those of the exclusion constraint, else equality of the B-tree. An index that a partition has for
+/// itself holds for the rows of that partition. `NULLS NOT DISTINCT` came with version 15.
 const UNIQUE_KEYS: &str = concat!(
     with_user_tables!(),
-    "select u.oid::int8, c.relname::text, i.indisprimary, i.indpred is null and i.indexprs is null,
+    "select u.oid::int8 as oid, c.relname::text as name, i.indisprimary and i.indrelid = u.oid as primary,
+            i.indpred is null and i.indexprs is null and not i.indisexclusion and i.indrelid = u.oid as plain,
             array(select a.attname::text from unnest(i.indkey::int2[]) with ordinality k(attnum, place)
                   join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-                  where k.place <= i.indnkeyatts order by k.place)
-     from user_tables u
-     join pg_index i on i.indrelid = u.oid and i.indisunique and i.indisvalid
+                  where k.place <= i.indnkeyatts order by k.place) as columns,
+            array(select pg_get_indexdef(i.indexrelid, k.place::int, false)
+                         || coalesce((select format(' COLLATE %I.%I', l.nspname, o.collname)
+                                      from pg_collation o join pg_namespace l on l.oid = o.collnamespace
+                                      where o.oid = k.colloid
+                                        and o.oid is distinct from coalesce(a.attcollation, 100)), '')
+                  from unnest(i.indkey::int2[], i.indcollation::oid[]) with ordinality
+                       k(attnum, colloid, place)
+                  left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum and k.attnum > 0
+                  where k.place <= i.indnkeyatts order by k.place) as terms,
+            array(select format('OPERATOR(%I.%s)', l.nspname, o.oprname)
+                  from unnest(i.indclass::oid[], x.conexclop) with ordinality k(class, excluded, place)
+                  join pg_opclass oc on oc.oid = k.class
+                  left join pg_amop e on e.amopfamily = oc.opcfamily and e.amopstrategy = 3
+                                     and e.amoplefttype = oc.opcintype and e.amoprighttype = oc.opcintype
+                  join pg_operator o on o.oid = coalesce(k.excluded, e.amopopr)
+                  join pg_namespace l on l.oid = o.oprnamespace order by k.place) as operators,
+            nullif(concat_ws(' AND ', pg_get_expr(i.indpred, i.indrelid),
+                   case when i.indrelid <> u.oid then pg_get_partition_constraintdef(i.indrelid) end), '')
+              as predicate,
+            coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::bool, false) as nulls_not_distinct,
+            not i.indimmediate as deferrable, i.indisexclusion as exclusion
+     from pg_index i
+     join user_tables u on u.oid = coalesce(pg_partition_root(i.indrelid), i.indrelid)
      join pg_class c on c.oid = i.indexrelid
+     left join pg_constraint x on x.conindid = i.indexrelid and x.conrelid = i.indrelid and x.contype = 'x'
+     where (i.indisunique or i.indisexclusion) and i.indisvalid and not exists (
+       select from pg_inherits h join pg_index p on p.indexrelid = h.inhparent and p.indisvalid
+       where h.inhrelid = i.indexrelid)
      order by u.oid, c.relname"
 );
 
 /// Each key once: the copies that partitions get have a parent constraint.
 const FOREIGN_KEYS: &str = concat!(
     with_user_tables!(),
-    "select u.oid::int8, f.conname::text,
+    "select u.oid::int8 as oid, f.conname::text as name,
             array(select a.attname::text from unnest(f.conkey) with ordinality k(attnum, place)
-                  join pg_attribute a on a.attrelid = f.conrelid and a.attnum = k.attnum order by k.place),
-            n.nspname::text, c.relname::text,
+                  join pg_attribute a on a.attrelid = f.conrelid and a.attnum = k.attnum order by k.place)
+              as columns,
+            n.nspname::text as parent_schema, c.relname::text as parent,
             array(select a.attname::text from unnest(f.confkey) with ordinality k(attnum, place)
-                  join pg_attribute a on a.attrelid = f.confrelid and a.attnum = k.attnum order by k.place),
-            f.condeferrable
+                  join pg_attribute a on a.attrelid = f.confrelid and a.attnum = k.attnum order by k.place)
+              as parent_columns,
+            f.condeferrable as deferrable, f.convalidated as validated, f.confmatchtype = 'f' as match_full,
+            array(select format('OPERATOR(%I.%s)', l.nspname, o.oprname)
+                  from unnest(f.conpfeqop) with ordinality k(operator, place)
+                  join pg_operator o on o.oid = k.operator
+                  join pg_namespace l on l.oid = o.oprnamespace order by k.place) as operators
      from user_tables u
      join pg_constraint f on f.conrelid = u.oid and f.contype = 'f' and f.conparentid = 0
      join pg_class c on c.oid = coalesce(pg_partition_root(f.confrelid), f.confrelid)
@@ -36,26 +70,68 @@ const FOREIGN_KEYS: &str = concat!(
      order by u.oid, f.conname"
 );
 
-type UniqueRow = (i64, String, bool, bool, Vec<String>);
-type ForeignRow = (i64, String, Vec<String>, String, String, Vec<String>, bool);
+const CHECKS: &str = concat!(
+    with_user_tables!(),
+    "select u.oid::int8, k.conname::text, pg_get_expr(k.conbin, k.conrelid),
+            array(select a.attname::text from unnest(k.conkey) with ordinality p(attnum, place)
+                  join pg_attribute a on a.attrelid = k.conrelid and a.attnum = p.attnum order by p.place),
+            k.convalidated
+     from user_tables u
+     join pg_constraint k on k.conrelid = u.oid and k.contype = 'c'
+     order by u.oid, k.conname"
+);
 
-/// Fills in the keys.
+type CheckRow = (i64, String, String, Vec<String>, bool);
+
+/// Fills in keys and checks.
 pub async fn read(connection: &mut PgConnection, tables: &mut Tables) -> Result<(), sqlx::Error> {
-    let rows: Vec<UniqueRow> = sqlx::query_as(UNIQUE_KEYS).fetch_all(&mut *connection).await?;
-    for (oid, name, primary, plain, columns) in rows {
-        let Some(table) = tables.get_mut(&oid) else { continue };
-        if primary {
-            table.primary_key = columns;
+    for row in sqlx::query(UNIQUE_KEYS).fetch_all(&mut *connection).await? {
+        let Some(table) = tables.get_mut(&row.try_get("oid")?) else { continue };
+        let key = unique_key(&row)?;
+        if row.try_get("primary")? {
+            table.primary_key = key.columns.clone();
+            table.primary_index = Some(key);
         } else {
-            let columns = if plain { columns } else { vec![] };
-            table.unique_keys.push(UniqueKey { name, columns });
+            table.unique_keys.push(key);
         }
     }
-    let rows: Vec<ForeignRow> = sqlx::query_as(FOREIGN_KEYS).fetch_all(connection).await?;
-    for (oid, name, columns, schema, parent, parent_columns, deferrable) in rows {
+    for row in sqlx::query(FOREIGN_KEYS).fetch_all(&mut *connection).await? {
+        let Some(table) = tables.get_mut(&row.try_get("oid")?) else { continue };
+        table.foreign_keys.push(foreign_key(&row)?);
+    }
+    let rows: Vec<CheckRow> = sqlx::query_as(CHECKS).fetch_all(connection).await?;
+    for (oid, name, expression, columns, validated) in rows {
         let Some(table) = tables.get_mut(&oid) else { continue };
-        let parent = TableName::new(schema, parent);
-        table.foreign_keys.push(ForeignKey { name, columns, parent, parent_columns, deferrable });
+        table.checks.push(Check { name, expression, columns, validated });
     }
     Ok(())
+}
+
+fn unique_key(row: &PgRow) -> Result<UniqueKey, sqlx::Error> {
+    let (terms, operators): (Vec<String>, Vec<String>) = (row.try_get("terms")?, row.try_get("operators")?);
+    let mut operators = operators.into_iter();
+    let terms = terms.into_iter().map(|sql| KeyTerm { sql, operator: operators.next() });
+    Ok(UniqueKey {
+        name: row.try_get("name")?,
+        columns: if row.try_get("plain")? { row.try_get("columns")? } else { vec![] },
+        terms: terms.collect(),
+        predicate: row.try_get("predicate")?,
+        nulls_not_distinct: row.try_get("nulls_not_distinct")?,
+        deferrable: row.try_get("deferrable")?,
+        exclusion: row.try_get("exclusion")?,
+    })
+}
+
+fn foreign_key(row: &PgRow) -> Result<ForeignKey, sqlx::Error> {
+    let parent: String = row.try_get("parent")?;
+    Ok(ForeignKey {
+        name: row.try_get("name")?,
+        columns: row.try_get("columns")?,
+        parent: TableName::new(row.try_get::<String, _>("parent_schema")?, parent),
+        parent_columns: row.try_get("parent_columns")?,
+        deferrable: row.try_get("deferrable")?,
+        validated: row.try_get("validated")?,
+        match_full: row.try_get("match_full")?,
+        operators: row.try_get("operators")?,
+    })
 }

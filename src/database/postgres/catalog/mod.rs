@@ -4,7 +4,7 @@
 //! ```text
 //! columns ─┐
 //! keys     ├─► Catalog { tables, relations, unsendable }
-//! feeds    ┘
+//! feeds    ┘   (writes: what a trigger's function seems to write)
 //! ```
 //!
 //! A partitioned table is one logical table: its leaves are left out, and what hangs on a leaf (a trigger, a
@@ -15,6 +15,7 @@
 mod columns;
 mod feeds;
 mod keys;
+mod writes;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -126,16 +127,7 @@ async fn empty_tables(
         let name = TableName::new(schema, name);
         // An oid is an unsigned 32-bit number.
         relations.0.insert(name.clone(), Relation { oid: oid as u32, partitioned });
-        let table = Table {
-            name,
-            columns: vec![],
-            primary_key: vec![],
-            unique_keys: vec![],
-            foreign_keys: vec![],
-            triggers: vec![],
-            sequences: vec![],
-        };
-        tables.insert(oid, table);
+        tables.insert(oid, Table::new(name));
     }
     Ok(tables)
 }

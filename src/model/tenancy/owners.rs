@@ -1,0 +1,315 @@
+//! From rules to ways: how to get from a row of a table to its tenant.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Link, Rule, Tenancy, Way, When, compare};
+use crate::limits::OWNER_WAYS_MAX;
+use crate::model::{Column, Table, TableName};
+
+/// One hop of a way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Columns of the table before.
+    pub columns: Vec<String>,
+    /// The table that the hop leads to.
+    pub parent: TableName,
+    /// Its columns, in the same order.
+    pub parent_columns: Vec<String>,
+    /// Only rows of the table before for which this holds have the hop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
+    /// The one column of the table before is an array, each element of which leads to a row.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub each: bool,
+    /// Those of `columns` whose type has no operator for the other side's: both are compared as text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub as_text: Vec<AsText>,
+    /// The hop leads from a referenced row down to the rows that point at it, of which there may be many.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub many: bool,
+}
+
+/// A referencing column that is compared with the other side as text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AsText {
+    /// The referencing column.
+    pub column: String,
+    /// Its type, in the database's own spelling.
+    pub from: String,
+    /// The type of the column that it references.
+    pub to: String,
+}
+
+impl Step {
+    /// How a referencing column is compared, unless as it is.
+    pub fn as_text(&self, column: &str) -> Option<&AsText> {
+        self.as_text.iter().find(|pair| pair.column == column)
+    }
+}
+
+/// One way from a row to its tenant: hops, then the tenant column of the last table. No hop for root and direct
+/// tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnerPath {
+    /// Hops, from the table upwards.
+    pub steps: Vec<Step>,
+    /// Tenant column of the last table.
+    pub column: String,
+    /// The column's type, in the database's own spelling.
+    pub column_type: String,
+}
+
+/// How the ways of a table decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Belongs {
+    /// A row has one owner: the ways that are set lead to one tenant, or the row is disputed and has none.
+    ToOne,
+    /// A row belongs to every tenant that any way leads to; it is restored where it is missing.
+    ToReferrers,
+    /// As the row it hangs from, which belongs to its referrers: restored together with that row.
+    WithParent,
+}
+
+/// All ways from a row of a table to its tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Owners {
+    /// The ways, at least one.
+    pub ways: Vec<OwnerPath>,
+    /// How they decide.
+    pub belongs: Belongs,
+}
+
+/// A table together with the ways from its rows to their tenant: all that a session needs to write or read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnedTable {
+    /// The table as the snapshot has it.
+    pub table: Table,
+    /// The ways to the tenant.
+    pub owners: Owners,
+}
+
+/// A rule that cannot be followed in the schema at hand.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TenancyError {
+    /// The table has no rule.
+    #[error("table '{0}' has no rule")]
+    Unclassified(TableName),
+    /// A rule names a table that the database does not have.
+    #[error("table '{0}' does not exist")]
+    NoTable(TableName),
+    /// A rule names a column that the table does not have.
+    #[error("table '{table}' has no column '{column}'")]
+    NoColumn {
+        /// Table.
+        table: TableName,
+        /// Column.
+        column: String,
+    },
+    /// The owner is derived from a table that no tenant owns.
+    #[error("table '{table}' derives its owner from '{parent}', whose rule is '{rule}'")]
+    OwnerlessParent {
+        /// Table.
+        table: TableName,
+        /// Referenced table.
+        parent: TableName,
+        /// Rule of the referenced table.
+        rule: &'static str,
+    },
+    /// The rules lead back to where they started.
+    #[error("table '{0}' derives its owner from itself")]
+    Cycle(TableName),
+    /// The two sides of a link differ in length.
+    #[error("table '{0}' links a different number of columns on the two sides")]
+    Uneven(TableName),
+    /// A rule with nothing to follow.
+    #[error("the rule of table '{0}' names no way to an owner")]
+    NoWay(TableName),
+    /// Some ways lead to one owner, others to referenced rows of many.
+    #[error(
+        "table '{0}' derives its owner from rows of one tenant and from referenced rows: only one can be meant"
+    )]
+    Mixed(TableName),
+    /// More ways than anybody can follow.
+    #[error("table '{0}' has more than {OWNER_WAYS_MAX} ways to an owner")]
+    TooManyWays(TableName),
+}
+
+impl Owners {
+    /// The only way of a row that has one owner at most; `None` if there are more or the row may have many.
+    pub fn only(&self) -> Option<&OwnerPath> {
+        match (self.belongs, self.ways.as_slice()) {
+            (Belongs::ToOne, [way]) => Some(way),
+            _ => None,
+        }
+    }
+}
+
+impl Tenancy {
+    /// Checks every rule against the schema; the first thing wrong in each table.
+    pub fn check(&self, tables: &[Table]) -> Vec<TenancyError> {
+        let missing = self
+            .rules
+            .iter()
+            .filter(|(name, rule)| {
+                !matches!(rule, Rule::Excluded { .. }) && !tables.iter().any(|table| table.name == **name)
+            })
+            .map(|(name, _)| TenancyError::NoTable(name.clone()));
+        let wrong = tables.iter().filter_map(|table| self.owners(&table.name, tables).err());
+        missing.chain(wrong).collect()
+    }
+
+    /// How to get from a row of `name` to its tenants; `None` for shared and excluded tables.
+    pub fn owners(&self, name: &TableName, tables: &[Table]) -> Result<Option<Owners>, TenancyError> {
+        match self.rules.get(name) {
+            None => Err(TenancyError::Unclassified(name.clone())),
+            Some(Rule::Shared | Rule::Excluded { .. }) => Ok(None),
+            Some(_) => self.follow(name, tables, &mut Vec::new()).map(Some),
+        }
+    }
+
+    /// `trail`: the tables between the one that was asked for and this one.
+    fn follow<'a>(
+        &'a self,
+        name: &'a TableName,
+        tables: &[Table],
+        trail: &mut Vec<&'a TableName>,
+    ) -> Result<Owners, TenancyError> {
+        if trail.contains(&name) {
+            return Err(TenancyError::Cycle(trail[0].clone()));
+        }
+        let table = find(tables, name)?;
+        trail.push(name);
+        let rule = self.rules.get(name).ok_or_else(|| TenancyError::Unclassified(name.clone()))?;
+        let owners = match rule {
+            Rule::Root { key: column, .. } | Rule::Direct { column } => here(table, column)?,
+            Rule::Derived(link) => self.up(table, link, tables, trail)?,
+            Rule::Either { ways } => {
+                let each = ways.iter().map(|way| match way {
+                    Way::Direct(tenant) => here(table, &tenant.column),
+                    Way::Derived(link) => self.up(table, link, tables, trail),
+                });
+                join(name, each)?
+            }
+            Rule::Referenced { by } => {
+                let each = by.iter().map(|reference| {
+                    let step = Step {
+                        columns: reference.key.clone(),
+                        parent: reference.table.clone(),
+                        parent_columns: reference.columns.clone(),
+                        when: None,
+                        each: false,
+                        as_text: vec![],
+                        many: true,
+                    };
+                    let owners = self.hop(table, step, &reference.table, tables, trail)?;
+                    Ok(Owners { belongs: Belongs::ToReferrers, ..owners })
+                });
+                join(name, each)?
+            }
+            Rule::Shared | Rule::Excluded { .. } => {
+                let table = trail.iter().rev().nth(1).copied().unwrap_or(name).clone();
+                return Err(TenancyError::OwnerlessParent { table, parent: name.clone(), rule: rule.name() });
+            }
+        };
+        trail.pop();
+        Ok(owners)
+    }
+
+    fn up<'a>(
+        &'a self,
+        table: &Table,
+        link: &'a Link,
+        tables: &[Table],
+        trail: &mut Vec<&'a TableName>,
+    ) -> Result<Owners, TenancyError> {
+        let step = Step {
+            columns: link.columns.clone(),
+            parent: link.parent.clone(),
+            parent_columns: link.parent_columns.clone(),
+            when: link.when.clone(),
+            each: link.each,
+            as_text: vec![],
+            many: false,
+        };
+        if let Some(when) = &link.when {
+            require(table, &when.column)?;
+        }
+        let owners = self.hop(table, step, &link.parent, tables, trail)?;
+        let belongs = match owners.belongs {
+            Belongs::ToOne => Belongs::ToOne,
+            Belongs::ToReferrers | Belongs::WithParent => Belongs::WithParent,
+        };
+        Ok(Owners { belongs, ..owners })
+    }
+
+    /// The ways of the table that a step leads to, with the step before each.
+    fn hop<'a>(
+        &'a self,
+        table: &Table,
+        mut step: Step,
+        to: &'a TableName,
+        tables: &[Table],
+        trail: &mut Vec<&'a TableName>,
+    ) -> Result<Owners, TenancyError> {
+        let uneven = step.columns.is_empty() || step.columns.len() != step.parent_columns.len();
+        if uneven || (step.each && step.columns.len() != 1) {
+            return Err(TenancyError::Uneven(table.name.clone()));
+        }
+        let parent = find(tables, to)?;
+        for (column, parent_column) in step.columns.iter().zip(&step.parent_columns) {
+            let (child, parent) = (require(table, column)?, require(parent, parent_column)?);
+            if !compare::fit(child, parent, step.each) {
+                let (from, to) = (child.type_name.clone(), parent.type_name.clone());
+                step.as_text.push(AsText { column: column.clone(), from, to });
+            }
+        }
+        let mut owners = self.follow(to, tables, trail)?;
+        owners.ways.iter_mut().for_each(|way| way.steps.insert(0, step.clone()));
+        Ok(owners)
+    }
+}
+
+/// The tenant is in the row itself.
+fn here(table: &Table, column: &str) -> Result<Owners, TenancyError> {
+    let column_type = require(table, column)?.type_name.clone();
+    let way = OwnerPath { steps: vec![], column: column.to_owned(), column_type };
+    Ok(Owners { ways: vec![way], belongs: Belongs::ToOne })
+}
+
+/// All of several ways; they must decide in the same manner.
+fn join(
+    name: &TableName,
+    each: impl Iterator<Item = Result<Owners, TenancyError>>,
+) -> Result<Owners, TenancyError> {
+    let mut joined: Option<Owners> = None;
+    for owners in each {
+        let owners = owners?;
+        match &mut joined {
+            None => joined = Some(owners),
+            Some(joined) if joined.belongs != owners.belongs => {
+                return Err(TenancyError::Mixed(name.clone()));
+            }
+            Some(joined) => joined.ways.extend(owners.ways),
+        }
+        if joined.as_ref().is_some_and(|joined| joined.ways.len() > OWNER_WAYS_MAX) {
+            return Err(TenancyError::TooManyWays(name.clone()));
+        }
+    }
+    joined.ok_or_else(|| TenancyError::NoWay(name.clone()))
+}
+
+fn find<'a>(tables: &'a [Table], name: &TableName) -> Result<&'a Table, TenancyError> {
+    tables.iter().find(|table| table.name == *name).ok_or_else(|| TenancyError::NoTable(name.clone()))
+}
+
+fn require<'a>(table: &'a Table, column: &str) -> Result<&'a Column, TenancyError> {
+    table
+        .column(column)
+        .ok_or_else(|| TenancyError::NoColumn { table: table.name.clone(), column: column.to_owned() })
+}
