@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 use crate::limits::DOCUMENT_BYTES_MAX;
 use crate::model::{DatabaseUrl, Rule, ShardName, TableName, Tenancy};
+use crate::plan::drift::Declared;
 
 /// Default path of the configuration.
 pub const CONFIG_PATH_DEFAULT: &str = "reinstate.toml";
@@ -33,6 +34,8 @@ pub struct ShardConfig {
     pub url: DatabaseUrl,
     /// Who owns its rows.
     pub tenancy: Tenancy,
+    /// What it takes to restore from snapshots with an older schema.
+    pub drift: BTreeMap<TableName, Declared>,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +53,8 @@ struct RawShard {
     url_env: Option<String>,
     #[serde(default)]
     tables: BTreeMap<TableName, Rule>,
+    #[serde(default)]
+    drift: BTreeMap<TableName, Declared>,
 }
 
 impl Config {
@@ -95,8 +100,8 @@ impl Config {
         let mut shards = BTreeMap::new();
         for (name, shard) in raw.shards {
             let url = shard_url(&name, shard.url, shard.url_env, folder, &env)?;
-            shards
-                .insert(ShardName::new(name), ShardConfig { url, tenancy: Tenancy { rules: shard.tables } });
+            let settings = ShardConfig { url, tenancy: Tenancy { rules: shard.tables }, drift: shard.drift };
+            shards.insert(ShardName::new(name), settings);
         }
         let config = Self { path: path.to_owned(), store: raw.store, shards };
         config.root()?;
@@ -196,7 +201,7 @@ mod tests {
         let of = |text: &str| parse(text).expect_err("refused").chain();
         assert_eq!(
             of(&GOOD.replace("url_env", "url_evn")),
-            "unable to read configuration '/etc/reinstate.toml' line 4: unknown field `url_evn`, expected one of `url`, `url_env`, `tables`"
+            "unable to read configuration '/etc/reinstate.toml' line 4: unknown field `url_evn`, expected one of `url`, `url_env`, `tables`, `drift`"
         );
         assert_eq!(
             of(&GOOD.replace("SHOP_URL", "OTHER")),

@@ -5,6 +5,8 @@
 //!                                             └► damage()   for diff
 //! ```
 
+mod drift;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::extract;
 use crate::model::{Fingerprint, OwnedTable, ShardName, Table, TableName, TenantId, TypeKind};
-use crate::plan::{Findings, Request, ShardFindings, TenantTable, rails};
+use crate::plan::{Findings, Request, ShardFindings, TableDrift, TenantTable, rails};
 use crate::progress::Progress;
 use crate::shard::{self, Facts, Shard};
 use crate::snapshot::{self, Selector, Snapshot, Store};
@@ -234,11 +236,13 @@ impl Surveyed {
         let rows: u64 =
             tenants.iter().flat_map(|id| snapshot.index().of_tenant(id)).map(|entry| entry.rows).sum();
         progress.begin(&format!("reading the tenants' rows of shard '{}'", self.name), Some(rows));
+        let mut drift = self.drift(&involved).await?;
         for owned in &involved {
+            let changed = drift.entry(owned.table.name.clone()).or_default();
             let live = self.shard.live_rows(owned, tenants).await?;
             for tenant in tenants {
-                let found =
-                    self.tenant_table(owned, tenant, live.get(tenant).copied().unwrap_or_default(), progress);
+                let live_rows = live.get(tenant).copied().unwrap_or_default();
+                let found = self.tenant_table(owned, tenant, live_rows, changed, progress);
                 if let Some(found) = found.await? {
                     contents.entry(tenant.clone()).or_default().push(found);
                 }
@@ -262,6 +266,8 @@ impl Surveyed {
             triggers_stay_on: self.facts.triggers_stay_on.clone(),
             unlockable: self.facts.unlockable.clone(),
             materialized: self.facts.materialized.clone(),
+            drift,
+            gone: self.gone(tenants),
             contents,
         })
     }
@@ -271,6 +277,7 @@ impl Surveyed {
         owned: &OwnedTable,
         tenant: &TenantId,
         live_rows: u64,
+        changed: &mut TableDrift,
         progress: &dyn Progress,
     ) -> Result<Option<TenantTable>> {
         let table = &owned.table.name;
@@ -281,7 +288,12 @@ impl Surveyed {
             return Ok(None);
         }
         let mut read = Fingerprint::default();
-        if fingerprint.rows > 0 {
+        let mut adapted = None;
+        if let Some(adaptation) = changed.drift.adaptation.clone() {
+            let written = &self.written(table, changed)?;
+            (read, adapted) =
+                self.read_adapted(&adaptation, written, tenant, &mut changed.found, progress).await?;
+        } else if fingerprint.rows > 0 {
             let mut chunks = extract::tenant_rows(&self.source, &owned.table, tenant).await?;
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk?;
@@ -297,7 +309,8 @@ impl Surveyed {
             .hint("`reinstate snapshot verify` says which files are rotten")
             .hint("an older snapshot may be whole: --at TIME"));
         }
-        Ok(Some(TenantTable { table: table.clone(), rows: fingerprint.rows, bytes, fingerprint, live_rows }))
+        let (table, rows) = (table.clone(), fingerprint.rows);
+        Ok(Some(TenantTable { table, rows, bytes, fingerprint, adapted, live_rows }))
     }
 }
 

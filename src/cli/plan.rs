@@ -46,6 +46,10 @@ pub struct Args {
     #[arg(long, value_name = "WHO", default_value = "auto")]
     constraints: ConstraintsChoice,
 
+    /// Restore without the values of columns that are gone; `apply` keeps them in Parquet files
+    #[arg(long)]
+    allow_dropped: bool,
+
     /// Where to write the plan
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -68,6 +72,7 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
         reason: args.reason,
         into,
         constraints: args.constraints,
+        allow_dropped: args.allow_dropped,
     };
     rails::check_cap(&request)?;
     let store = args.store.open(&config)?;

@@ -333,6 +333,7 @@ mod tests {
                     not_null: *not_null,
                     generated: false,
                     has_default: false,
+                    user_type: None,
                 })
                 .collect(),
             primary_key: vec![columns[0].0.into()],

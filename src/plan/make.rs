@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    Findings, PLAN_FORMAT, Plan, Request, ShardFindings, ShardPlan, TenantPlan, TenantShard, constraints,
-    drift, order, rails,
+    Findings, PLAN_FORMAT, Plan, Request, ShardFindings, ShardPlan, TableDrift, TenantPlan, TenantShard,
+    constraints, drift, order, rails,
 };
 use crate::error::{Error, Result};
 use crate::model::{
@@ -26,7 +26,7 @@ pub fn make(request: &Request, findings: &Findings, now: Timestamp) -> Result<Pl
             continue;
         }
         rails::check_target(request, found)?;
-        let drift = check_schema(found)?;
+        let drift = check_schema(found, request.allow_dropped)?;
         check_obstacles(found)?;
         shards.push(shard_plan(request, found, drift)?);
     }
@@ -78,7 +78,9 @@ fn check_rules(found: &ShardFindings) -> Result<()> {
     }
     for (table, rule) in &found.rules.rules {
         let taken = found.taken_rules.rules.get(table);
-        let differs = taken.is_some_and(|taken| taken != rule && (taken.is_owned() || rule.is_owned()));
+        let is_gone = matches!(rule, Rule::Excluded { .. }) && live_table(found, table).is_none();
+        let differs =
+            taken.is_some_and(|taken| taken != rule && (taken.is_owned() || rule.is_owned()) && !is_gone);
         if differs {
             return Err(Error::undecided(format!(
                 "unable to plan for shard '{}': the rule of table '{table}' is '{}', but snapshot '{}' was taken with '{}'",
@@ -94,26 +96,37 @@ fn check_rules(found: &ShardFindings) -> Result<()> {
 }
 
 /// Says by which rules the restore copes with a schema that has changed, or refuses it.
-fn check_schema(found: &ShardFindings) -> Result<Vec<String>> {
+fn check_schema(found: &ShardFindings, allow_dropped: bool) -> Result<Vec<String>> {
     let mut covered = Vec::new();
     let mut refused = Vec::new();
-    for name in planned_tables(found) {
-        if let Some(taken) = found.taken_tables.iter().find(|table| table.name == *name) {
-            let drift = drift::compare(taken, live_table(found, name));
-            covered.extend(drift.covered);
-            refused.extend(drift.refused);
+    let mut lacks_allowance = false;
+    for (table, rows) in &found.gone {
+        match found.rules.rules.get(table) {
+            Some(Rule::Excluded { reason }) => covered.push(format!(
+                "table '{table}' does not exist any more and is excluded ({reason}): {rows} rows stay in the snapshot"
+            )),
+            _ => refused.push(format!("table '{table}' does not exist any more, and has {rows} rows of the tenants")),
         }
+    }
+    for name in planned_tables(found) {
+        let Some(TableDrift { drift, found }) = found.drift.get(name) else { continue };
+        let judged = drift.judge(found, allow_dropped);
+        covered.extend(judged.covered);
+        refused.extend(judged.refused);
+        lacks_allowance |= judged.lacks_allowance;
     }
     if refused.is_empty() {
         return Ok(covered);
     }
-    Err(Error::undecided(format!(
+    let error = Error::undecided(format!(
         "unable to plan for shard '{}': its schema is not the one of snapshot '{}': {}",
         found.name,
         found.snapshot,
         listed(&refused, "difference")
     ))
-    .hint("bring the schema of the target back to the snapshot's, or restore from a snapshot taken since"))
+    .hint("bring the schema of the target back to the snapshot's, or restore from a snapshot taken since");
+    let error = if lacks_allowance { error.hint(drift::HINT_DROPPED) } else { error };
+    Err(error.hint(drift::HINT_DECLARE))
 }
 
 fn check_obstacles(found: &ShardFindings) -> Result<()> {
@@ -173,6 +186,8 @@ fn shard_plan(request: &Request, found: &ShardFindings, drift: Vec<String>) -> R
     })?;
     let tables = ordered.iter().map(|name| owned_table(found, name)).collect::<Result<Vec<_>>>()?;
     let others = other_tables(found, &planned)?;
+    let adapted = |name: &TableName| Some((name.clone(), found.drift.get(name)?.drift.adaptation.clone()?));
+    let adaptations = ordered.iter().filter_map(adapted).collect();
     Ok(ShardPlan {
         name: found.name.clone(),
         store: found.store.clone(),
@@ -187,6 +202,7 @@ fn shard_plan(request: &Request, found: &ShardFindings, drift: Vec<String>) -> R
         tables,
         others,
         drift,
+        adaptations,
         constraints,
         warnings,
     })
@@ -213,12 +229,11 @@ fn owners(found: &ShardFindings, name: &TableName) -> Result<Option<Owners>> {
 fn owned_table(found: &ShardFindings, name: &TableName) -> Result<OwnedTable> {
     let unable =
         || Error::bug(format!("table '{name}' of shard '{}' has rows of a tenant but no owner", found.name));
-    let taken = found.taken_tables.iter().find(|table| table.name == *name).ok_or_else(unable)?;
     let owners = owners(found, name)?.ok_or_else(unable)?;
-    // Keys, triggers and sequences are those of the live table; the columns are the snapshot's, as are their kinds.
-    let mut table = live_table(found, name).ok_or_else(unable)?.clone();
-    table.columns = taken.columns.clone();
-    Ok(OwnedTable { table, owners })
+    // Keys, triggers and sequences are those of the live table; the columns are those that are written.
+    let live = live_table(found, name).ok_or_else(unable)?;
+    let drift = &found.drift.get(name).ok_or_else(unable)?.drift;
+    Ok(OwnedTable { table: drift.written(live), owners })
 }
 
 fn tenant_plan(id: crate::model::TenantId, findings: &Findings, shards: &[ShardPlan]) -> TenantPlan {

@@ -9,7 +9,7 @@
 
 mod constraints;
 mod document;
-mod drift;
+pub mod drift;
 mod make;
 mod order;
 pub mod rails;
@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::model::adapt::Adaptation;
 use crate::model::{
     DatabaseIdentity, Fingerprint, OwnedTable, PlanHash, ShardName, SnapshotId, Table, TableName, Tenancy,
     TenantId,
@@ -45,6 +46,8 @@ pub struct Request {
     pub into: BTreeSet<ShardName>,
     /// Who shall prove the keys of restored rows.
     pub constraints: ConstraintsChoice,
+    /// Whether rows may come back without the values of columns that are gone; those go to files.
+    pub allow_dropped: bool,
 }
 
 /// What was found in the snapshots and in the live shards; gathered by `survey`.
@@ -95,8 +98,21 @@ pub struct ShardFindings {
     pub unlockable: BTreeSet<TableName>,
     /// Materialised views and the tables that they are made of.
     pub materialized: BTreeMap<TableName, BTreeSet<TableName>>,
+    /// How the tables that tenants own rows of have changed since the snapshot.
+    pub drift: BTreeMap<TableName, TableDrift>,
+    /// Rows of the requested tenants in tables of the snapshot that are not live.
+    pub gone: BTreeMap<TableName, u64>,
     /// The requested tenants' rows in the snapshot.
     pub contents: BTreeMap<TenantId, Vec<TenantTable>>,
+}
+
+/// How a table has changed since the snapshot, and what the requested tenants' rows say about that.
+#[derive(Clone, Debug, Default)]
+pub struct TableDrift {
+    /// The differences.
+    pub drift: drift::Drift,
+    /// What decides those that depend on the rows.
+    pub found: drift::Found,
 }
 
 /// One table of one tenant.
@@ -111,8 +127,18 @@ pub struct TenantTable {
     pub bytes: u64,
     /// Their fingerprint.
     pub fingerprint: Fingerprint,
+    /// Their fingerprint in the shape of the live table, where that has changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapted: Option<Fingerprint>,
     /// Rows of the tenant that are live already.
     pub live_rows: u64,
+}
+
+impl TenantTable {
+    /// The fingerprint of the rows as the live table is to hold them.
+    pub fn expected(&self) -> Fingerprint {
+        self.adapted.unwrap_or(self.fingerprint)
+    }
 }
 
 /// A dry run's result, and all that `apply` needs to know.
@@ -164,6 +190,9 @@ pub struct ShardPlan {
     pub drift: Vec<String>,
     /// Who proves the keys of the restored rows.
     pub constraints: Constraints,
+    /// How rows of `tables` get the shape of the live table, where that has changed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub adaptations: BTreeMap<TableName, Adaptation>,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }

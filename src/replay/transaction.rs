@@ -1,6 +1,7 @@
 //! One tenant in one shard, in one transaction: the steps of a restore, in order. Commit is the last.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use arrow::array::AsArray;
@@ -8,6 +9,7 @@ use arrow::datatypes::{Int16Type, Int32Type, Int64Type};
 use futures::StreamExt;
 use jiff::Timestamp;
 
+use super::adapted::{self, Taken};
 use super::prove::Proof;
 use super::{Run, ShardStatus};
 use crate::connect::ConnectedShard;
@@ -34,10 +36,10 @@ pub(super) async fn restore(
     };
     let steps = Steps { run, connected, planned, tenant, part };
     match steps.write_and_prove(session.as_mut(), started_at).await {
-        Ok(verdict) => {
+        Ok((verdict, dropped)) => {
             let (rows, bytes) = (verdict.rows(), part.bytes());
             session.commit().await?;
-            Ok(ShardStatus::Restored { rows, bytes, verdict })
+            Ok(ShardStatus::Restored { rows, bytes, verdict, dropped })
         }
         Err(error) => {
             // The first error is the one to report; a failing rollback only means that the connection is gone, and
@@ -48,29 +50,35 @@ pub(super) async fn restore(
     }
 }
 
-struct Steps<'a> {
-    run: &'a Run<'a>,
-    connected: &'a ConnectedShard,
+pub(super) struct Steps<'a> {
+    pub run: &'a Run<'a>,
+    pub connected: &'a ConnectedShard,
     planned: &'a ShardPlan,
-    tenant: &'a TenantPlan,
-    part: &'a TenantShard,
+    pub tenant: &'a TenantPlan,
+    pub part: &'a TenantShard,
 }
 
 impl Steps<'_> {
-    /// Everything between begin and commit. An equal verdict is the only way out that leads to a commit.
-    async fn write_and_prove(&self, session: &mut dyn Session, started_at: Timestamp) -> Result<Verdict> {
+    /// Everything between begin and commit. An equal verdict is the only way out that leads to a commit; with it
+    /// come the files that hold values without a column.
+    async fn write_and_prove(
+        &self,
+        session: &mut dyn Session,
+        started_at: Timestamp,
+    ) -> Result<(Verdict, Vec<PathBuf>)> {
         let tables = self.tables()?;
-        if self.planned.constraints.by_engine() {
-            let proof = Proof::new(tables.iter().map(|(owned, _)| *owned).collect(), &self.tenant.id);
+        let proof = if self.planned.constraints.by_engine() {
             session.disable_triggers().await?;
-            for (owned, rows) in &tables {
-                self.write(session, owned, rows, Some(&proof)).await?;
-            }
-            proof.prove(session).await?;
+            Some(Proof::new(tables.iter().map(|(owned, _)| *owned).collect(), &self.tenant.id))
         } else {
-            for (owned, rows) in &tables {
-                self.write(session, owned, rows, None).await?;
-            }
+            None
+        };
+        let mut dropped = Vec::new();
+        for (owned, rows) in tables {
+            dropped.extend(self.write(session, owned, rows, proof.as_ref()).await?);
+        }
+        if let Some(proof) = proof {
+            proof.prove(session).await?;
         }
         let verdict = self.read_back(session).await?;
         self.check_writes(session).await?;
@@ -87,7 +95,7 @@ impl Steps<'_> {
             transaction_id: session.transaction_id().await?,
         };
         session.record(&entry).await?;
-        Ok(verdict)
+        Ok((verdict, dropped))
     }
 
     fn tables(&self) -> Result<Vec<(&OwnedTable, &TenantTable)>> {
@@ -100,18 +108,26 @@ impl Steps<'_> {
         found.ok_or_else(|| Error::bug(format!("table '{}' is not in the plan's shard", rows.table)))
     }
 
+    /// Writes the rows of one table; returns the file with the values that it has no column for.
     async fn write(
         &self,
         session: &mut dyn Session,
         owned: &OwnedTable,
         rows: &TenantTable,
         proof: Option<&Proof<'_>>,
-    ) -> Result<()> {
-        let mut chunks =
-            extract::tenant_rows(self.connected.source.as_ref(), &owned.table, &self.tenant.id).await?;
-        if let Some(proof) = proof {
-            chunks = proof.watch(&owned.table.name, chunks);
-        }
+    ) -> Result<Option<PathBuf>> {
+        let source = self.connected.source.as_ref();
+        let (chunks, before) = match self.planned.adaptations.get(&rows.table) {
+            None => (extract::tenant_rows(source, &owned.table, &self.tenant.id).await?, None),
+            Some(adaptation) => {
+                let (chunks, before) = adapted::rows(self, adaptation, owned).await?;
+                (chunks, Some(before))
+            }
+        };
+        let chunks = match proof {
+            Some(proof) => proof.watch(&owned.table.name, chunks),
+            None => chunks,
+        };
         let seen = Arc::new(Mutex::new(Seen::new(owned)));
         let taken = session.write(owned, observe(chunks, owned, seen.clone(), self.run)).await?;
         let seen = {
@@ -119,7 +135,8 @@ impl Steps<'_> {
                 seen.lock().map_err(|_| Error::bug("a writer stopped in the middle of a batch"))?;
             std::mem::take(&mut *seen)
         };
-        if seen.fingerprint != rows.fingerprint {
+        let read = before.as_ref().map_or(Ok(seen.fingerprint), Taken::fingerprint)?;
+        if read != rows.fingerprint || seen.fingerprint != rows.expected() {
             return Err(Error::refused(format!(
                 "unable to trust the snapshot: the rows of tenant '{}' in table '{}' are not those that were fingerprinted",
                 self.tenant.id, rows.table
@@ -138,7 +155,7 @@ impl Steps<'_> {
                 session.advance_sequence(sequence, *restored_max).await?;
             }
         }
-        Ok(())
+        before.as_ref().map_or(Ok(None), Taken::finish)
     }
 
     /// Reads the tenant's tables back, and asks about all others together: rows that appeared since the deletion
@@ -156,7 +173,7 @@ impl Steps<'_> {
         let mut found = Vec::with_capacity(held.len());
         for owned in held.into_iter().chain(haunted) {
             let name = &owned.table.name;
-            let expected = expected(name).map(|rows| rows.fingerprint).unwrap_or_default();
+            let expected = expected(name).map(TenantTable::expected).unwrap_or_default();
             found.push((name.clone(), expected, session.read_back(owned, &self.tenant.id).await?));
         }
         let verdict = verify::before_commit(found);

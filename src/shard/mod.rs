@@ -2,10 +2,11 @@
 //! counts as equal is decided by `plan` and `replay`.
 //!
 //! ```text
-//! Shard     facts(), live_rows(), read()                       read-only
+//! Shard     facts(), live_rows(), ask(rows), read()                       read-only
 //!           prepare_journal(), journal()                       the engine's own schema
 //!           begin(tenant) ──► Session   one transaction
-//! Session   disable_triggers(), write(table)…, broken_reference(key), collision(key), read_back(table)…, tables_with_rows(), write_set(), record(entry), commit() | abort()
+//! Session   ask(rows), disable_triggers(), write(table)…, broken_reference(key), collision(key), read_back(table)…,
+//!           tables_with_rows(), write_set(), record(entry), commit() | abort()
 //! ```
 //!
 //! Invariants. A session issues only INSERT or COPY on user tables (P2). Dropping a session without commit rolls
@@ -13,6 +14,7 @@
 //! time-outs on every statement (P7). The folders of the back ends hold files of the same names (`constraints`: only
 //! where triggers can be turned off).
 
+mod ask;
 pub mod postgres;
 pub mod sqlite;
 
@@ -30,8 +32,9 @@ use crate::error::{Error, Result};
 pub use crate::model::{Chunk, ChunkStream};
 use crate::model::{
     DatabaseIdentity, DatabaseUrl, Fingerprint, ForeignKey, OwnedTable, PlanHash, Sequence, ShardName,
-    SnapshotId, Table, TableName, TenantId, UniqueKey,
+    SnapshotId, Table, TableName, TenantId, TypeKind, UniqueKey,
 };
+pub use ask::{Answer, Ask, LiveRow, Question, Rows};
 
 /// What a shard is, as read from its catalog in a few queries.
 #[derive(Clone, Debug)]
@@ -160,6 +163,9 @@ pub trait Shard: Send + Sync {
     /// Live rows of each of these tenants in `table`; tenants without rows are absent.
     async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>>;
 
+    /// What the live tables say about rows that may be missing there.
+    async fn ask(&self, rows: &Rows<'_>, question: &Question<'_>) -> Result<Vec<Answer>>;
+
     /// Live rows of one tenant, with [`Table::arrow_schema_hashed`]. This is the independent verification's eye: it
     /// reads with ordinary SELECT statements on a connection of its own, and shares nothing with [`Session`].
     async fn read(
@@ -167,6 +173,9 @@ pub trait Shard: Send + Sync {
         table: &OwnedTable,
         tenant: &TenantId,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>>;
+
+    /// A value as the database reads it from text as this type: how it travels, and its wire form.
+    async fn read_value(&self, type_name: &str, text: &str) -> Result<(TypeKind, Vec<u8>)>;
 
     /// Creates the journal if it does not exist. The only DDL, and none on user tables.
     async fn prepare_journal(&self) -> Result<()>;
@@ -180,7 +189,7 @@ pub trait Shard: Send + Sync {
 
 /// One tenant's transaction.
 #[async_trait]
-pub trait Session: Send {
+pub trait Session: Ask {
     /// Inserts the rows of one table; returns how many the database says it took. Called once a table, parents
     /// first.
     async fn write(&mut self, table: &OwnedTable, chunks: ChunkStream) -> Result<u64>;

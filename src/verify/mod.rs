@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::model::{Fingerprint, TableName};
 
 pub use differences::{Difference, What};
-pub use independent::independent;
+pub use independent::{Expected, independent};
 pub use write_set::check_write_set;
 
 /// Which check a verdict comes from.
@@ -44,7 +44,7 @@ pub struct Verdict {
 pub struct TableVerdict {
     /// The table.
     pub table: TableName,
-    /// What the snapshot held.
+    /// What the snapshot held, in the shape of the live table.
     pub expected: Fingerprint,
     /// What the shard holds.
     pub found: Fingerprint,

@@ -10,8 +10,10 @@ mod fixture;
 mod oracle;
 mod world;
 
+mod ask;
 mod bad_input;
 mod conformance;
+mod constraints;
 mod drill;
 mod fidelity;
 mod fixtures;
@@ -27,7 +29,9 @@ mod postgres {
     mod source;
     mod support;
 }
+mod property;
 mod rescue;
+mod saas;
 mod snapshot_store {
     //! The snapshot store, from the outside: what goes in comes out, by tenant, and damage is told by its name.
     mod damage;

@@ -130,12 +130,14 @@ fn alias(letter: char, level: usize) -> String {
     if level == 0 { ROWS.to_owned() } else { format!("{letter}{level}") }
 }
 
-fn owner_expression(path: &OwnerPath) -> String {
+/// The owner of a row of [`owner_joins`], as text.
+pub fn owner_expression(path: &OwnerPath) -> String {
     // A CAST keeps its column's collation, which may take two ids for one.
     format!("CAST({} AS TEXT) COLLATE BINARY", qualified(&alias('o', path.steps.len()), &path.column))
 }
 
-fn owner_joins(path: &OwnerPath) -> String {
+/// The joins from the rows `t` to their owners.
+pub fn owner_joins(path: &OwnerPath) -> String {
     let mut sql = String::new();
     for (level, step) in path.steps.iter().enumerate() {
         let (child, parent) = (alias('o', level), alias('o', level + 1));

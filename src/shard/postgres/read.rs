@@ -15,14 +15,14 @@ use sqlx::{Row, ValueRef};
 
 use crate::bridge::compute;
 use crate::database::postgres::catalog::Relations;
-use crate::database::postgres::error::{failure, is_invalid_value};
+use crate::database::postgres::error::{failure, in_words, is_invalid_value};
 use crate::database::postgres::feed::{BatchSender, feed};
 use crate::database::postgres::owner::{self, TENANT_FROM_SETTING, TENANT_SETTING};
 use crate::database::postgres::pool::Pool;
 use crate::error::{Error, Result};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX};
 use crate::model::wire::{Decoder, Tuples, push_tuple};
-use crate::model::{OwnedTable, Table, TenantId};
+use crate::model::{OwnedTable, Table, TenantId, TypeKind};
 
 /// Live rows of each tenant. Ids are compared as values of the column's type, which an index can serve; only
 /// if one of them is no such value, all are compared as text, which reads the whole table.
@@ -64,6 +64,26 @@ async fn count(
         "SELECT {owner}::text, count(*) FROM {from} WHERE {predicate} GROUP BY 1"
     ));
     sqlx::query_as(sql).bind(ids).fetch_all(connection).await
+}
+
+/// A text as a value of a type, in binary form. The kind does not matter here: the column's own is known.
+pub async fn value(
+    connection: &mut PgConnection,
+    type_name: &str,
+    text: &str,
+) -> Result<(TypeKind, Vec<u8>)> {
+    let unable = || Error::undecided(format!("unable to read it as {type_name}"));
+    let type_name = owner::type_name(type_name).map_err(|error| unable().because(error))?;
+    // Safe: a checked type name; the text is bound.
+    let sql = sqlx::AssertSqlSafe(format!("SELECT ($1::text)::{type_name}"));
+    let row = sqlx::query(sql)
+        .bind(text)
+        .fetch_one(connection)
+        .await
+        .map_err(|error| unable().because(in_words(error)))?;
+    let value = row.try_get_raw(0).map_err(|error| unable().because(error))?;
+    let bytes = value.as_bytes().map_err(|error| unable().because(error))?;
+    Ok((TypeKind::Opaque, bytes.to_vec()))
 }
 
 /// The live rows of one tenant, on a connection of their own.

@@ -19,9 +19,10 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgCopyIn};
 
 use super::super::{
-    Broken, Chunk, ChunkStream, Claim, Collision, JournalEntry, Session, TableWrites, WriteSet,
+    Answer, Ask, Broken, Chunk, ChunkStream, Claim, Collision, JournalEntry, Question, Rows, Session,
+    TableWrites, WriteSet,
 };
-use super::{constraints, journal};
+use super::{ask, constraints, journal};
 use crate::bridge::compute;
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
@@ -69,6 +70,7 @@ const HOLDER: &str =
 pub async fn begin(
     pool: &Arc<Pool>,
     relations: Arc<Relations>,
+    row_types: &Arc<ask::RowTypes>,
     plan: &PlanHash,
     tenant: &TenantId,
 ) -> Result<Claim> {
@@ -100,6 +102,7 @@ pub async fn begin(
             connection,
             pool,
             relations,
+            row_types: Arc::clone(row_types),
             tenant,
             pid,
             baseline,
@@ -155,6 +158,7 @@ struct PostgresSession {
     connection: Lease,
     pool: Arc<Pool>,
     relations: Arc<Relations>,
+    row_types: Arc<ask::RowTypes>,
     /// The tenant that [`TENANT_SETTING`] names.
     tenant: TenantId,
     /// The server's process, to see it gone.
@@ -164,6 +168,17 @@ struct PostgresSession {
     /// Every statement so far ended well. Only then may the transaction commit (COMMIT of a failed
     /// transaction rolls back and reports success) and the connection be used again.
     sound: bool,
+}
+
+#[async_trait]
+impl Ask for PostgresSession {
+    async fn ask(&mut self, rows: &Rows<'_>, question: &Question<'_>) -> Result<Vec<Answer>> {
+        self.begin_step()?;
+        let answers =
+            ask::ask(&mut self.connection, &self.relations, &self.row_types, rows, question).await?;
+        self.sound = true;
+        Ok(answers)
+    }
 }
 
 #[async_trait]
