@@ -10,7 +10,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::model::{
-    DatabaseIdentity, OwnedTable, Owners, PlanHash, Rule, ShardName, Table, TableName, TenancyError,
+    Belongs, DatabaseIdentity, OwnedTable, Owners, PlanHash, Rule, ShardName, Table, TableName, TenancyError,
 };
 
 /// Most problems that one message lists; the rest is counted.
@@ -172,18 +172,18 @@ fn shard_plan(request: &Request, found: &ShardFindings, drift: Vec<String>) -> R
         // `PRAGMA defer_foreign_keys` defers every key of SQLite; with triggers off none is checked on the way.
         live.iter_mut().flat_map(|table| &mut table.foreign_keys).for_each(|key| key.deferrable = true);
     }
-    let ordered = order::parents_first(&live.iter().collect::<Vec<_>>()).map_err(|cycle| {
-        let names: Vec<String> = cycle.0.iter().map(|name| format!("'{name}'")).collect();
-        Error::undecided(format!(
-            "unable to plan for shard '{}': the foreign keys of {} form a cycle",
-            found.name,
-            listed(&names, "table")
-        ))
-        .hint(
-            "plan with --constraints=engine: with triggers off, keys may run in circles (docs/privileges.md)",
-        )
-        .hint("or make one of the keys DEFERRABLE, so that it can be checked at commit")
-    })?;
+    let owners = planned_owners(found, &planned)?;
+    let ordered =
+        order::parents_first(&live.iter().collect::<Vec<_>>(), &links(&owners)).map_err(|cycle| {
+            let names: Vec<String> = cycle.0.iter().map(|name| format!("'{name}'")).collect();
+            Error::undecided(format!(
+                "unable to plan for shard '{}': the foreign keys of {} form a cycle",
+                found.name,
+                listed(&names, "table")
+            ))
+            .hint("plan with --constraints=engine: with triggers off, keys may run in circles")
+            .hint("or make one of the keys DEFERRABLE, so that it can be checked at commit")
+        })?;
     let tables = ordered.iter().map(|name| owned_table(found, name)).collect::<Result<Vec<_>>>()?;
     let others = other_tables(found, &planned)?;
     let adapted = |name: &TableName| Some((name.clone(), found.drift.get(name)?.drift.adaptation.clone()?));
@@ -208,11 +208,45 @@ fn shard_plan(request: &Request, found: &ShardFindings, drift: Vec<String>) -> R
     })
 }
 
+/// The owners of the planned tables; those whose rows are looked up one by one must have a key for it.
+fn planned_owners<'a>(
+    found: &ShardFindings,
+    planned: &BTreeSet<&'a TableName>,
+) -> Result<Vec<(&'a TableName, Owners)>> {
+    let mut all = Vec::with_capacity(planned.len());
+    for name in planned {
+        let Some(owners) = owners(found, name)? else { continue };
+        if owners.belongs != Belongs::ToOne
+            && live_table(found, name).is_some_and(|live| live.primary_key.is_empty())
+        {
+            return Err(Error::undecided(format!(
+                "unable to plan for shard '{}': table '{name}' has no primary key, and its rows belong to whoever points at them",
+                found.name
+            ))
+            .hint("such rows are looked up one by one, and restored where they are missing")
+            .hint("give the table a primary key, or another rule"));
+        }
+        all.push((*name, owners));
+    }
+    Ok(all)
+}
+
+/// Which tables the rows of a table are found by.
+fn links<'a>(owners: &'a [(&TableName, Owners)]) -> Vec<order::Link<'a>> {
+    let of = |(child, owners): &'a (&TableName, Owners)| {
+        let must = owners.belongs == Belongs::WithParent;
+        let first = owners.ways.iter().filter_map(|way| way.steps.first()).filter(|step| !step.many);
+        first.map(move |step| order::Link { child, parent: &step.parent, must })
+    };
+    owners.iter().flat_map(of).collect()
+}
+
 /// Live tables that tenants own rows of, but none of this plan's in the snapshot; tables made since are among them.
 fn other_tables(found: &ShardFindings, planned: &BTreeSet<&TableName>) -> Result<Vec<OwnedTable>> {
     let mut others = Vec::new();
     for table in found.live_tables.iter().filter(|table| !planned.contains(&table.name)) {
-        if let Some(owners) = owners(found, &table.name)? {
+        // Rows that belong to whoever points at them are no tenant's alone, so that none of them is out of place.
+        if let Some(owners) = owners(found, &table.name)?.filter(|owners| owners.belongs == Belongs::ToOne) {
             others.push(OwnedTable { table: table.clone(), owners });
         }
     }

@@ -34,7 +34,7 @@ pub use rails::ApprovedPlan;
 pub const PLAN_FORMAT: u32 = 1;
 
 /// What the operator asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
     /// Tenants, in the order of the list, each once.
     pub tenants: Vec<TenantId>,
@@ -132,9 +132,22 @@ pub struct TenantTable {
     pub adapted: Option<Fingerprint>,
     /// Rows of the tenant that are live already.
     pub live_rows: u64,
+    /// Where rows belong to whoever points at them: those of the snapshot's rows that are live and stay as they are, or
+    /// hang from such rows and stay away. The others are written.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl TenantTable {
+    /// Rows that are written.
+    pub fn written(&self) -> u64 {
+        self.rows.saturating_sub(self.left)
+    }
+
     /// The fingerprint of the rows as the live table is to hold them.
     pub fn expected(&self) -> Fingerprint {
         self.adapted.unwrap_or(self.fingerprint)
@@ -220,9 +233,9 @@ pub struct TenantShard {
 }
 
 impl TenantShard {
-    /// Rows in all tables.
+    /// Rows that are written in all tables.
     pub fn rows(&self) -> u64 {
-        self.tables.iter().map(|table| table.rows).sum()
+        self.tables.iter().map(TenantTable::written).sum()
     }
 
     /// Bytes in all tables.

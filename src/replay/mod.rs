@@ -14,6 +14,7 @@
 mod adapted;
 mod outcome;
 mod prove;
+mod referenced;
 mod references;
 mod retry;
 mod transaction;

@@ -76,7 +76,7 @@ pub async fn collision(
         terms.join(", ")
     );
     let held = key.predicate.as_ref().map(|sql| format!("({sql})"));
-    let from = owner::from_clause(relations, name, None)?;
+    let from = owner::rows(relations, name)?;
     let ours: Vec<String> = held.iter().cloned().chain([belongs(relations, owned)?]).collect();
     let others = held.map(|sql| format!(" WHERE {sql}")).unwrap_or_default();
     let equal: Vec<String> = key
@@ -115,7 +115,7 @@ pub async fn broken_reference(
     let name = &owned.table.name;
     let unable =
         |error| failure(format!("unable to prove foreign key '{}' of table '{name}'", key.name), error);
-    let from = owner::from_clause(relations, name, None)?;
+    let from = owner::rows(relations, name)?;
     let belongs: Vec<String> =
         only.iter().map(|sql| format!("({sql})")).chain([belongs(relations, owned)?]).collect();
     let belongs = belongs.join(" AND ");
@@ -166,7 +166,7 @@ pub fn broken_row(table: &Table, key: &ForeignKey, row: &PgRow) -> Result<Broken
 }
 
 fn belongs(relations: &Relations, owned: &OwnedTable) -> Result<String> {
-    owner::belongs_to(relations, owner::only(owned)?, TENANT_FROM_SETTING)
+    owner::belongs_to(relations, &owned.table.name, &owned.owners, TENANT_FROM_SETTING)
 }
 
 /// The columns that tell a row from others: the primary key, or all that are stored.

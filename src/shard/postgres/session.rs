@@ -398,8 +398,8 @@ impl PostgresSession {
         self.set_tenant(tenant).await.map_err(unable)?;
         let mut questions = Vec::with_capacity(tables.len());
         for (number, owned) in tables.iter().enumerate() {
-            let from = owner::from_clause(&self.relations, &owned.table.name, None)?;
-            let predicate = owner::belongs_to(&self.relations, owner::only(owned)?, TENANT_FROM_SETTING)?;
+            let from = owner::rows(&self.relations, &owned.table.name)?;
+            let predicate = self.belongs_to(owned)?;
             questions.push(format!("SELECT {number} WHERE EXISTS (SELECT FROM {from} WHERE {predicate})"));
         }
         // Safe: quoted identifiers, checked type names and numbers; the tenant's id is a setting.
@@ -415,13 +415,18 @@ impl PostgresSession {
         Ok(())
     }
 
+    /// Whether a row belongs to the tenant that [`TENANT_SETTING`] names.
+    fn belongs_to(&self, owned: &OwnedTable) -> Result<String> {
+        owner::belongs_to(&self.relations, &owned.table.name, &owned.owners, TENANT_FROM_SETTING)
+    }
+
     async fn copy_out(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint> {
         let name = &table.table.name;
         let unable = |error| failure(format!("unable to read back table '{name}'"), error);
         self.set_tenant(tenant).await.map_err(unable)?;
         let columns = owner::stored_columns(&table.table);
-        let from = owner::from_clause(&self.relations, name, None)?;
-        let predicate = owner::belongs_to(&self.relations, owner::only(table)?, TENANT_FROM_SETTING)?;
+        let from = owner::rows(&self.relations, name)?;
+        let predicate = self.belongs_to(table)?;
         let sql = format!("COPY (SELECT {columns} FROM {from} WHERE {predicate}) TO STDOUT (FORMAT binary)");
         let mut stream = self.connection.copy_out_raw(&sql).await.map_err(unable)?;
         let (mut framing, mut tuples) = (TupleReader::default(), Tuples::default());
