@@ -269,11 +269,11 @@ impl Surveyed {
             live_tables: self.facts.tables.clone(),
             obstacles: self.facts.obstacles.clone(),
             warnings: self.facts.warnings.clone(),
+            drift,
+            gone: self.gone(tenants),
             triggers_stay_on: self.facts.triggers_stay_on.clone(),
             unlockable: self.facts.unlockable.clone(),
             materialized: self.facts.materialized.clone(),
-            drift,
-            gone: self.gone(tenants),
             contents,
         })
     }

@@ -41,14 +41,14 @@ pub struct Args {
     #[arg(long, value_name = "SHARD")]
     into: Vec<String>,
 
+    /// Restore without the values of columns that are gone; `apply` keeps them in Parquet files
+    #[arg(long)]
+    allow_dropped: bool,
+
     /// Who proves the keys of restored rows: engine (triggers off; the role must be allowed to set
     /// session_replication_role), server (triggers on), or auto: engine where it may
     #[arg(long, value_name = "WHO", default_value = "auto")]
     constraints: ConstraintsChoice,
-
-    /// Restore without the values of columns that are gone; `apply` keeps them in Parquet files
-    #[arg(long)]
-    allow_dropped: bool,
 
     /// Where to write the plan
     #[arg(short, long, value_name = "FILE")]
@@ -71,8 +71,8 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
         tenants_max: args.max_tenants,
         reason: args.reason,
         into,
-        constraints: args.constraints,
         allow_dropped: args.allow_dropped,
+        constraints: args.constraints,
     };
     rails::check_cap(&request)?;
     let store = args.store.open(&config)?;

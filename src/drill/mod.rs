@@ -176,8 +176,8 @@ async fn rescue(
         tenants_max: detected.len().max(crate::limits::TENANTS_MAX_DEFAULT),
         reason: Some("drill".into()),
         into: Default::default(),
-        constraints: Default::default(),
         allow_dropped: false,
+        constraints: Default::default(),
     };
     let plan = restore::dry_run(config, store, &pick, &request, progress.as_ref()).await?;
     stage.write_file("plan.json", &plan.to_json()?)?;

@@ -181,7 +181,7 @@ fn shard_plan(request: &Request, found: &ShardFindings, drift: Vec<String>) -> R
                 found.name,
                 listed(&names, "table")
             ))
-            .hint("plan with --constraints=engine: with triggers off, keys may run in circles")
+            .hint("plan with --constraints=engine: with triggers off, keys may run in circles (docs/privileges.md)")
             .hint("or make one of the keys DEFERRABLE, so that it can be checked at commit")
         })?;
     let tables = ordered.iter().map(|name| owned_table(found, name)).collect::<Result<Vec<_>>>()?;

@@ -44,10 +44,10 @@ pub struct Request {
     pub reason: Option<String>,
     /// Shards whose target may be another database than the snapshot's.
     pub into: BTreeSet<ShardName>,
-    /// Who shall prove the keys of restored rows.
-    pub constraints: ConstraintsChoice,
     /// Whether rows may come back without the values of columns that are gone; those go to files.
     pub allow_dropped: bool,
+    /// Who shall prove the keys of restored rows.
+    pub constraints: ConstraintsChoice,
 }
 
 /// What was found in the snapshots and in the live shards; gathered by `survey`.
@@ -92,16 +92,16 @@ pub struct ShardFindings {
     pub obstacles: BTreeMap<TableName, Vec<String>>,
     /// What the operator should know.
     pub warnings: Vec<String>,
+    /// How the tables that tenants own rows of have changed since the snapshot.
+    pub drift: BTreeMap<TableName, TableDrift>,
+    /// Rows of the requested tenants in tables of the snapshot that are not live.
+    pub gone: BTreeMap<TableName, u64>,
     /// Why triggers cannot be turned off, if they cannot.
     pub triggers_stay_on: Option<String>,
     /// Tables whose rows the role may not lock.
     pub unlockable: BTreeSet<TableName>,
     /// Materialised views and the tables that they are made of.
     pub materialized: BTreeMap<TableName, BTreeSet<TableName>>,
-    /// How the tables that tenants own rows of have changed since the snapshot.
-    pub drift: BTreeMap<TableName, TableDrift>,
-    /// Rows of the requested tenants in tables of the snapshot that are not live.
-    pub gone: BTreeMap<TableName, u64>,
     /// The requested tenants' rows in the snapshot.
     pub contents: BTreeMap<TenantId, Vec<TenantTable>>,
 }
@@ -201,11 +201,11 @@ pub struct ShardPlan {
     pub others: Vec<OwnedTable>,
     /// How the live schema differs from the snapshot's, with the rule that copes with it.
     pub drift: Vec<String>,
-    /// Who proves the keys of the restored rows.
-    pub constraints: Constraints,
     /// How rows of `tables` get the shape of the live table, where that has changed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub adaptations: BTreeMap<TableName, Adaptation>,
+    /// Who proves the keys of the restored rows.
+    pub constraints: Constraints,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }

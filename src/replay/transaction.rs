@@ -76,6 +76,11 @@ impl Steps<'_> {
         };
         let mut dropped = Vec::new();
         let mut choice = self.choose(session, &tables).await?;
+        let mut proof = None;
+        if self.planned.constraints.by_engine() {
+            session.disable_triggers().await?;
+            proof = Some(Proof::new(tables.iter().map(|(owned, _)| *owned).collect(), &self.tenant.id));
+        }
         for (owned, rows) in tables {
             self.settle(session, owned, &mut choice).await?;
             dropped.extend(self.write(session, owned, rows, &mut choice, proof.as_ref()).await?);

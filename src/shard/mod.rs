@@ -5,7 +5,7 @@
 //! Shard     facts(), live_rows(), ask(rows), read()                       read-only
 //!           prepare_journal(), journal()                       the engine's own schema
 //!           begin(tenant) ──► Session   one transaction
-//! Session   ask(rows), disable_triggers(), write(table)…, broken_reference(key), collision(key), read_back(table)…,
+//! Session   disable_triggers(), ask(rows), write(table)…, broken_reference(key), collision(key), read_back(table)…,
 //!           tables_with_rows(), write_set(), record(entry), commit() | abort()
 //! ```
 //!
