@@ -67,14 +67,8 @@ impl Steps<'_> {
         session: &mut dyn Session,
         started_at: Timestamp,
     ) -> Result<(Verdict, Vec<PathBuf>)> {
-        let tables = self.tables()?;
-        let proof = if self.planned.constraints.by_engine() {
-            session.disable_triggers().await?;
-            Some(Proof::new(tables.iter().map(|(owned, _)| *owned).collect(), &self.tenant.id))
-        } else {
-            None
-        };
         let mut dropped = Vec::new();
+        let tables = self.tables()?;
         let mut choice = self.choose(session, &tables).await?;
         let mut proof = None;
         if self.planned.constraints.by_engine() {
