@@ -159,3 +159,6 @@ impl Tenancy {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
