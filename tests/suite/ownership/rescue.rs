@@ -2,7 +2,6 @@
 
 use super::schema::Shop;
 use crate::bench::{Bench, Dump, Postgres, Sqlite};
-use crate::world::Run;
 
 /// What the application deletes with these tenants: their rows, then whoever only they pointed at, then what hung from
 /// those. Disputed and shared rows stay.
@@ -41,17 +40,6 @@ fn mended(before: &Dump, deleted: &Dump, after: &Dump) -> Dump {
         rows.sort();
     }
     expected
-}
-
-impl<B: Bench> Shop<B> {
-    fn plan(&self, tenants: &[&str]) -> Run {
-        std::fs::write(self.path("tenants.txt"), tenants.join("\n")).expect("written");
-        self.run(&["plan", "--tenants", "tenants.txt", "-o", "plan.json"])
-    }
-
-    fn apply(&self, tenants: usize) -> Run {
-        self.run(&["apply", "plan.json", "--confirm", &tenants.to_string()])
-    }
 }
 
 async fn everything_comes_back(shop: Shop<impl Bench>, victims: &[&str]) -> Shop<impl Bench> {
