@@ -268,7 +268,7 @@ impl Surveyed {
             live: self.facts.identity.clone(),
             live_tables: self.facts.tables.clone(),
             obstacles: self.facts.obstacles.clone(),
-            warnings: self.facts.warnings.clone(),
+            warnings: [self.facts.warnings.clone(), self.ties(tenants)].concat(),
             drift,
             gone: self.gone(tenants),
             triggers_stay_on: self.facts.triggers_stay_on.clone(),
@@ -276,6 +276,11 @@ impl Surveyed {
             materialized: self.facts.materialized.clone(),
             contents,
         })
+    }
+
+    /// What ties the tenants to others.
+    fn ties(&self, tenants: &[TenantId]) -> Vec<String> {
+        self.source.snapshot().manifest().ties.iter().flat_map(|ties| ties.lines(tenants)).collect()
     }
 
     /// How many rows stay as they are, of those that belong to whoever points at them.

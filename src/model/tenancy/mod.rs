@@ -6,6 +6,7 @@
 //! ```
 
 mod compare;
+mod doubts;
 mod owners;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TableName;
 
+pub use doubts::{Between, Disputed, Doubts, Ties};
 pub use owners::{AsText, Belongs, OwnedTable, OwnerPath, Owners, Step, TenancyError};
 
 /// How the owner of a table's rows is found, row by row.
@@ -157,3 +159,6 @@ impl Tenancy {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
