@@ -27,12 +27,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-pub use ask::{Answer, Ask, LiveRow, Question, Rows};
 pub use crate::model::{Chunk, ChunkStream};
 use crate::model::{
     DatabaseIdentity, DatabaseUrl, Fingerprint, OwnedTable, PlanHash, Sequence, ShardName, SnapshotId, Table,
     TableName, TenantId, TypeKind,
 };
+pub use ask::{Answer, Ask, LiveRow, Question, Rows};
 
 /// What a shard is, as read from its catalog in a few queries.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ use futures::StreamExt;
 use super::Surveyed;
 use crate::error::{Error, Kind, Result};
 use crate::extract::{self, AdaptedChunk};
+use crate::model::Chunk;
 use crate::model::adapt::Adaptation;
 use crate::model::{
     Column, DatabaseIdentity, Fingerprint, OwnedTable, Table, TableName, TenantId, row_name, wire,
@@ -15,6 +16,7 @@ use crate::model::{
 use crate::plan::TableDrift;
 use crate::plan::drift::{Declared, Dialect, Found, Value, Values, compare, type_to_read};
 use crate::progress::Progress;
+use crate::shard::{Question, Rows};
 
 impl Surveyed {
     /// The differences of these tables, as far as the schema alone tells.
@@ -82,6 +84,49 @@ impl Surveyed {
         }
     }
 
+    /// The name that a live column had when the snapshot was taken, if it had it then.
+    pub(super) fn name_in_snapshot<'a>(&'a self, table: &TableName, live: &'a str) -> Option<&'a str> {
+        let taken = self.source.snapshot().manifest().tables.iter().find(|entry| entry.table.name == *table);
+        let taken = &taken?.table;
+        let declared = self.config.drift.get(table);
+        let name = declared.map_or(live, |declared| declared.name_in_snapshot(taken, live));
+        taken.column(name).map(|_| name)
+    }
+
+    /// The declared renames that lead from the snapshot to live columns.
+    pub(super) fn renamed(&self) -> BTreeMap<TableName, BTreeMap<String, String>> {
+        let taken = self.source.snapshot().manifest().tables.iter().map(|entry| &entry.table);
+        let renamed = taken.filter_map(|taken| {
+            let (live, declared) = (self.live(&taken.name)?, self.config.drift.get(&taken.name)?);
+            let pairs = declared.applied(taken, live).into_iter();
+            Some((taken.name.clone(), pairs.map(|(old, new)| (old.to_owned(), new.to_owned())).collect()))
+        });
+        renamed.collect()
+    }
+
+    /// Asks the server which rows, in the shape of the live table, do not meet what it demands since the snapshot.
+    pub(super) async fn check(
+        &self,
+        owned: &OwnedTable,
+        tenant: &TenantId,
+        chunk: &Chunk,
+        changed: &mut TableDrift,
+    ) -> Result<()> {
+        if changed.drift.conditions.is_empty() {
+            return Ok(());
+        }
+        let table = self.written(&owned.table.name, changed)?;
+        let conditions: Vec<String> =
+            changed.drift.conditions.iter().map(|condition| condition.sql.clone()).collect();
+        let owned = OwnedTable { table, owners: owned.owners.clone() };
+        let rows = Rows { owned: &owned, tuples: &chunk.tuples };
+        for answer in self.shard.ask(&rows, &Question::Fails(&conditions)).await? {
+            let name = || format!("{} of tenant {tenant}", row_name(&owned.table, &chunk.batch, answer.row));
+            changed.found.add_failed(answer.part, name);
+        }
+        Ok(())
+    }
+
     /// Rows of these tenants in tables of the snapshot that are not live.
     pub(super) fn gone(&self, tenants: &[TenantId]) -> BTreeMap<TableName, u64> {
         let tables = self.source.snapshot().manifest().tables.iter().map(|entry| &entry.table.name);
@@ -105,8 +150,9 @@ impl Surveyed {
         &self,
         adaptation: &Adaptation,
         written: &Table,
+        owned: &OwnedTable,
         tenant: &TenantId,
-        found: &mut Found,
+        changed: &mut TableDrift,
         progress: &dyn Progress,
     ) -> Result<(Fingerprint, Option<Fingerprint>)> {
         let (mut read, mut adapted) = (Fingerprint::default(), Fingerprint::default());
@@ -115,7 +161,8 @@ impl Surveyed {
             let chunk = chunk?;
             read += chunk.taken.fingerprint;
             adapted += chunk.adapted.fingerprint;
-            judge(adaptation, tenant, &chunk, found)?;
+            judge(adaptation, tenant, &chunk, &mut changed.found)?;
+            self.check(owned, tenant, &chunk.adapted, changed).await?;
             progress.advance(chunk.taken.tuples.len() as u64, chunk.taken.tuples.bytes.len() as u64);
         }
         Ok((read, Some(adapted)))

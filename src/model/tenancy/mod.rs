@@ -6,6 +6,7 @@
 //! ```
 
 mod owners;
+mod renamed;
 
 use std::collections::BTreeMap;
 

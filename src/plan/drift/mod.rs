@@ -7,6 +7,7 @@
 //!                                                           that is gone, turn out well or are refused
 //! ```
 
+mod conditions;
 mod declared;
 mod found;
 mod types;
@@ -16,6 +17,7 @@ use std::collections::BTreeSet;
 use crate::model::adapt::{Adaptation, Cast, Origin};
 use crate::model::{Column, Table, TableName, TypeKind};
 
+pub use conditions::Condition;
 pub use declared::{Declared, Literal, Value, Values, type_to_read};
 pub use found::{Found, HINT_DECLARE, HINT_DROPPED, Judged};
 
@@ -31,13 +33,15 @@ pub struct Drift {
     /// How rows get these columns; absent where the snapshot's rows are written as they are.
     pub adaptation: Option<Adaptation>,
     doubts: Vec<Doubt>,
+    /// What the live table demands of rows and did not before.
+    pub conditions: Vec<Condition>,
 }
 
 /// A difference that is decided by the rows, and what to say of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Doubt {
     /// Not every value fits. The column is the position among the written ones.
-    Values { column: usize, what: String },
+    Values { column: usize, what: String, is_change: bool },
     /// The values of this column of the snapshot are not written.
     Dropped { column: String, what: String },
 }
@@ -69,6 +73,7 @@ pub fn compare(
         drift.refused.push(wrong);
         return drift;
     }
+    drift.conditions = conditions::conditions(taken, live, dialect);
     let mut comparison = Comparison { taken, dialect, drift, origins: Vec::new(), dropped: Vec::new() };
     let renamed = declared.applied(taken, live);
     let mut filled = BTreeSet::new();
@@ -150,6 +155,7 @@ impl Comparison<'_> {
             (Cast::Same, _) if typed => said.push(format!("{what}, which holds the same values")),
             (Cast::Same, _) => {}
             (_, true) => said.push(format!("{what}: values are cast")),
+            (Cast::NotEmpty { .. }, false) => {}
             (Cast::Label { .. }, false) if !typed => said.push("has lost labels of its type".into()),
             (_, false) => said.push(what),
         }
@@ -158,8 +164,9 @@ impl Comparison<'_> {
         }
         let doubtful = not_null || !sure;
         if doubtful {
-            let (column, what) = (self.origins.len(), format!("{place} {}", said.join(", ")));
-            self.drift.doubts.push(Doubt::Values { column, what });
+            let is_change = !said.is_empty();
+            let what = if is_change { format!("{place} {}", said.join(", ")) } else { place };
+            self.drift.doubts.push(Doubt::Values { column: self.origins.len(), what, is_change });
         } else if !said.is_empty() {
             self.drift.covered.push(format!("{place} {}", said.join(", ")));
         }

@@ -53,7 +53,7 @@ pub async fn ask(
         return Ok(Vec::new());
     }
     let row_type = row_types.get(connection, relations, &table.name).await?;
-    let asked = row_type.from_item("k");
+    let asked = row_type.from_item(table, "k");
     let (sql, needed) = match question {
         Question::Taken(key) => (taken(&asked, relations, table, key)?, columns_of(key)),
         Question::NoParent { key, lock } => {
