@@ -108,5 +108,6 @@ fn expected<'a>(planned: &'a ShardPlan, part: Option<&TenantShard>, owned: &'a O
         adaptation: planned.adaptations.get(name),
         taken: rows.map(|rows| rows.fingerprint).unwrap_or_default(),
         live: rows.map(TenantTable::expected).unwrap_or_default(),
+        left: rows.map(|rows| rows.left).unwrap_or_default(),
     }
 }

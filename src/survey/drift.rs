@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::extract::{self, AdaptedChunk};
 use crate::model::Chunk;
 use crate::model::adapt::Adaptation;
+use crate::model::wire::Tuples;
 use crate::model::{
     Column, DatabaseIdentity, Fingerprint, OwnedTable, Table, TableName, TenantId, row_name, wire,
 };
@@ -105,26 +106,43 @@ impl Surveyed {
     }
 
     /// Asks the server which rows, in the shape of the live table, do not meet what it demands since the snapshot.
+    /// False if it cannot even read them, because a value is none of its domain.
     pub(super) async fn check(
         &self,
         owned: &OwnedTable,
         tenant: &TenantId,
         chunk: &Chunk,
         changed: &mut TableDrift,
-    ) -> Result<()> {
-        if changed.drift.conditions.is_empty() {
-            return Ok(());
+    ) -> Result<bool> {
+        let TableDrift { drift, found } = changed;
+        if drift.conditions.is_empty() {
+            return Ok(true);
         }
-        let table = self.written(&owned.table.name, changed)?;
-        let conditions: Vec<String> =
-            changed.drift.conditions.iter().map(|condition| condition.sql.clone()).collect();
-        let owned = OwnedTable { table, owners: owned.owners.clone() };
-        let rows = Rows { owned: &owned, tuples: &chunk.tuples };
-        for answer in self.shard.ask(&rows, &Question::Fails(&conditions)).await? {
-            let name = || format!("{} of tenant {tenant}", row_name(&owned.table, &chunk.batch, answer.row));
-            changed.found.add_failed(answer.part, name);
+        let live =
+            self.live(&owned.table.name).ok_or_else(|| Error::bug("a table that is not live was read"))?;
+        let owned = OwnedTable { table: drift.written(live), owners: owned.owners.clone() };
+        let name = |row| format!("{} of tenant {tenant}", row_name(&owned.table, &chunk.batch, row));
+        let mut is_readable = true;
+        let mut of_table = Vec::new();
+        for (position, condition) in drift.conditions.iter().enumerate() {
+            let Some(domain) = &condition.domain else {
+                of_table.push((position, condition.sql.clone()));
+                continue;
+            };
+            let values = column_values(&chunk.tuples, domain.column)?;
+            for row in self.shard.refused_values(&domain.base, &condition.sql, &values).await? {
+                is_readable = false;
+                found.add_failed(position, || name(row));
+            }
         }
-        Ok(())
+        if is_readable {
+            let (positions, sql): (Vec<usize>, Vec<String>) = of_table.into_iter().unzip();
+            let rows = Rows { owned: &owned, tuples: &chunk.tuples };
+            for answer in self.shard.ask(&rows, &Question::Fails(&sql)).await? {
+                found.add_failed(positions[answer.part], || name(answer.row));
+            }
+        }
+        Ok(is_readable)
     }
 
     /// Rows of these tenants in tables of the snapshot that are not live.
@@ -186,4 +204,11 @@ fn judge(adaptation: &Adaptation, tenant: &TenantId, chunk: &AdaptedChunk, found
         found.add_dropped(column, values);
     }
     Ok(())
+}
+
+/// The values of one column.
+fn column_values(tuples: &Tuples, column: usize) -> Result<Vec<Option<&[u8]>>> {
+    let field = |tuple| wire::fields(tuple).map(|fields| fields[column]);
+    let values: Result<Vec<_>, _> = tuples.iter().map(field).collect();
+    values.map_err(|error| Error::bug("rows lost their shape").because(error))
 }

@@ -19,6 +19,7 @@ mod fidelity;
 mod fixtures;
 mod interrupt;
 mod many_tables;
+mod ownership;
 mod pgbench;
 mod postgres {
     //! PostgreSQL on a real server.
@@ -27,7 +28,7 @@ mod postgres {
     mod session;
     mod shard;
     mod source;
-    mod support;
+    pub mod support;
 }
 mod property;
 mod rescue;

@@ -173,6 +173,26 @@ impl RowType {
     }
 }
 
+/// Values of a type that is named as `format_type()` does.
+pub async fn value_array(
+    connection: &mut PgConnection,
+    type_name: &str,
+    values: &[Option<&[u8]>],
+) -> Result<RowArray, sqlx::Error> {
+    let sql = "select oid::int8, typarray::int8 from pg_type where oid = $1::text::regtype";
+    let (element, array): (i64, i64) = sqlx::query_as(sql).bind(type_name).fetch_one(connection).await?;
+    let mut bytes = Vec::new();
+    for number in [1, 1, oid_of(element) as i32, values.len() as i32, 1] {
+        bytes.extend_from_slice(&number.to_be_bytes());
+    }
+    for value in values {
+        let length = value.map_or(-1, |value| value.len() as i32);
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(value.unwrap_or_default());
+    }
+    Ok(RowArray { type_oid: oid_of(array), bytes })
+}
+
 /// A binary array, to be bound.
 pub struct RowArray {
     type_oid: u32,

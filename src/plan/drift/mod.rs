@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use crate::model::adapt::{Adaptation, Cast, Origin};
 use crate::model::{Column, Table, TableName, TypeKind};
 
-pub use conditions::Condition;
+pub use conditions::{Condition, DomainOf};
 pub use declared::{Declared, Literal, Value, Values, type_to_read};
 pub use found::{Found, HINT_DECLARE, HINT_DROPPED, Judged};
 
@@ -150,6 +150,8 @@ impl Comparison<'_> {
             self.drift.refused.push(format!("{place} {what}"));
             return;
         };
+        let position = self.origins.len();
+        self.drift.conditions.extend(conditions::of_domain(&place, Some(column), now, position));
         let not_null = now.not_null && !column.not_null;
         match (&cast, sure) {
             (Cast::Same, _) if typed => said.push(format!("{what}, which holds the same values")),
@@ -166,7 +168,7 @@ impl Comparison<'_> {
         if doubtful {
             let is_change = !said.is_empty();
             let what = if is_change { format!("{place} {}", said.join(", ")) } else { place };
-            self.drift.doubts.push(Doubt::Values { column: self.origins.len(), what, is_change });
+            self.drift.doubts.push(Doubt::Values { column: position, what, is_change });
         } else if !said.is_empty() {
             self.drift.covered.push(format!("{place} {}", said.join(", ")));
         }
@@ -201,6 +203,8 @@ impl Comparison<'_> {
                     let said =
                         format!("{place} is new: restored rows take the declared value '{}'", value.text);
                     self.drift.covered.push(said);
+                    let conditions = conditions::of_domain(&place, None, column, self.origins.len());
+                    self.drift.conditions.extend(conditions);
                     self.origins.push(Origin::Constant { wire: value.wire });
                     self.drift.columns.push(Column { kind: value.kind, ..column.clone() });
                 }

@@ -59,6 +59,7 @@ pub async fn ask(
         Question::NoParent { key, lock } => {
             (no_parent(&asked, relations, key, *lock)?, Some(key.columns.as_slice()))
         }
+        Question::Detached => (detached(&asked, relations, rows)?, None),
         Question::Fails([]) => return Ok(Vec::new()),
         Question::Fails(conditions) => (fails(&asked, conditions), None),
     };
@@ -152,6 +153,27 @@ fn collides(number: usize, term: &KeyTerm) -> String {
     format!("r.\"reinstate {number}\" {operator} k.\"reinstate {number}\"")
 }
 
+/// Positions of the values for which a domain's check is false. `VALUE` is but a column where there is no domain.
+pub async fn refused_values(
+    connection: &mut PgConnection,
+    type_name: &str,
+    check: &str,
+    values: &[Option<&[u8]>],
+) -> Result<Vec<usize>> {
+    let unable = |error| failure(format!("unable to ask about values of type {type_name}"), error);
+    if values.is_empty() {
+        return Ok(Vec::new());
+    }
+    let array = relation::value_array(connection, type_name, values).await.map_err(unable)?;
+    // Safe: an expression that the server itself gave; the values are bound.
+    let sql = AssertSqlSafe(format!(
+        "SELECT place - 1 FROM pg_catalog.unnest($1) WITH ORDINALITY AS v(value, place) WHERE NOT ({check})"
+    ));
+    let refused: Vec<i64> =
+        sqlx::query_scalar(sql).bind(array).fetch_all(connection).await.map_err(unable)?;
+    Ok(refused.into_iter().filter_map(|place| usize::try_from(place).ok()).collect())
+}
+
 fn no_parent(asked: &str, relations: &Relations, key: &ForeignKey, lock: bool) -> Result<String> {
     let parent = relations.from_item(&key.parent)?;
     let quoted = |columns: &[String]| columns.iter().map(|name| quote_identifier(name)).collect::<Vec<_>>();
@@ -171,6 +193,14 @@ fn no_parent(asked: &str, relations: &Relations, key: &ForeignKey, lock: bool) -
          FROM {asked} WHERE {} AND NOT EXISTS (SELECT FROM {parent} p WHERE {}{lock})",
         set.join(" AND "),
         equal.join(" AND ")
+    ))
+}
+
+fn detached(asked: &str, relations: &Relations, rows: &Rows<'_>) -> Result<String> {
+    let detached = owner::detached(relations, &rows.owned.owners, "k")?;
+    Ok(format!(
+        "SELECT k.{PLACE}::pg_catalog.int8, 0, NULL::pg_catalog.bytea, 0::pg_catalog.int8, ''::pg_catalog.text
+         FROM {asked} WHERE {detached}"
     ))
 }
 
@@ -197,9 +227,7 @@ async fn owners(
     places: &[Place],
 ) -> Result<HashMap<Place, Vec<TenantId>>> {
     let name = &rows.owned.table.name;
-    let path = owner::only(rows.owned)?;
-    let from = owner::from_clause(relations, name, Some(path))?;
-    let owner = owner::owner(path);
+    let owner::Scanned { from, owner, .. } = owner::looked_up(relations, name, &rows.owned.owners, "r")?;
     let mut by_table: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
     for (table, place) in places {
         by_table.entry(*table).or_default().push(place);
@@ -207,7 +235,7 @@ async fn owners(
     let mut found: HashMap<Place, Vec<TenantId>> = HashMap::new();
     for (table, places) in by_table {
         let sql = format!(
-            "SELECT r.ctid::pg_catalog.text, {owner}::pg_catalog.text FROM {from}
+            "SELECT r.ctid::pg_catalog.text, {owner} FROM {from}
              WHERE r.tableoid OPERATOR(pg_catalog.=) $1::pg_catalog.oid
                AND r.ctid OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.text[]::pg_catalog.tid[])"
         );

@@ -3,12 +3,14 @@
 //! ```text
 //! facts     what it is, what the role may do      read      ordinary SELECTs: counts, rows for verification
 //! journal   schema `reinstate`, what is done      session   one tenant's transaction: COPY in, out, commit
+//! constraints   what the server leaves out while triggers are off
 //! ```
 //!
 //! Every connection is a [`Lease`](crate::database::postgres::pool::Lease): it goes back when its work ended
 //! well and is closed otherwise, so that the server rolls back whatever was open.
 
 mod ask;
+mod constraints;
 mod facts;
 mod journal;
 mod read;
@@ -87,6 +89,18 @@ impl Shard for PostgresShard {
         tenant: &TenantId,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         read::rows(Arc::clone(&self.pool), &*self.relations().await?, table, tenant)
+    }
+
+    async fn refused_values(
+        &self,
+        type_name: &str,
+        check: &str,
+        values: &[Option<&[u8]>],
+    ) -> Result<Vec<usize>> {
+        let mut connection = self.pool.lease().await?;
+        let refused = ask::refused_values(&mut connection, type_name, check, values).await?;
+        connection.release();
+        Ok(refused)
     }
 
     async fn read_value(&self, type_name: &str, text: &str) -> Result<(TypeKind, Vec<u8>)> {

@@ -46,6 +46,10 @@ pub const TYPES: &str = "
     create type shrunk as enum ('a', 'b', 'c');
     create type shrunk_unused as enum ('a', 'b', 'c');
     create domain code as varchar(8);
+    create domain checked as int;
+    create domain stricter as int;
+    create domain positive as int check (value > 0);
+    create domain small as int check (value < 10);
 ";
 
 /// The configuration's declarations.
@@ -730,6 +734,12 @@ pub const CASES: &[Case] = &[
          create table cp_1 partition of check_of_a_partition (check (a < 5)) for values from (0) to (10);
          insert into check_of_a_partition select * from cp; drop table cp",
         Refused("has no partition to go to for 1 rows")),
+    case("domain_check_added", "a checked", &["7", "null"], "2", "alter domain checked add check (value > 0)",
+        Covered("of its type public.checked is new: every value of the tenants keeps it")),
+    case("domain_check_added_and_broken", "a stricter", &["-7"], "2", "alter domain stricter add check (value > 0)",
+        Refused("of its type public.stricter is not kept for 1 rows of the tenants: k=")),
+    case("integer_to_checked_domain", "a int", &["-7"], "2", "alter table T alter a type positive", Refused("of its type public.positive is not kept for 1 rows")),
+    case("domain_to_another", "a positive", &["7"], "2", "alter table T alter a type small", Covered("of its type public.small is new: every value")),
     // --- values that the server does not take back
     case("tsquery", "a tsquery", &["'a & b'", "null"], "'x'", "", Covered("")),
     case("tsquery_that_is_empty", "a tsquery", &["'a'", "''"], "'x'", "",

@@ -165,9 +165,7 @@ fn a_table_that_is_gone_renamed_or_split_is_refused_by_name() {
         );
     }
     let rule = |text: &str| {
-        let line =
-            text.lines().find(|line| line.starts_with("\"public.issues\"")).expect("the rule").to_owned();
-        line
+        text.lines().find(|line| line.starts_with("\"public.issues\"")).expect("the rule").to_owned()
     };
     change_config(&place, |text| text.replace(&rule(&text), ""));
     let plan = place.plan(&[1], &[]).exits(6);
