@@ -25,7 +25,15 @@ const TENANTS: i64 = 16;
 
 fn column(name: &str, kind: TypeKind) -> Column {
     let type_name = kind.to_string();
-    Column { name: name.into(), type_name, kind, not_null: false, generated: false, has_default: false }
+    Column {
+        name: name.into(),
+        type_name,
+        kind,
+        not_null: false,
+        generated: false,
+        has_default: false,
+        user_type: None,
+    }
 }
 
 /// A table of common types: about 200 bytes a row.
@@ -42,13 +50,9 @@ fn table() -> Table {
         ("custom", TypeKind::Jsonb),
     ];
     Table {
-        name: TableName::new("public", "tasks"),
         columns: columns.into_iter().map(|(name, kind)| column(name, kind)).collect(),
         primary_key: vec!["id".into()],
-        unique_keys: Vec::new(),
-        foreign_keys: Vec::new(),
-        triggers: Vec::new(),
-        sequences: Vec::new(),
+        ..Table::new(TableName::new("public", "tasks"))
     }
 }
 
@@ -148,7 +152,7 @@ fn request(tenants: usize) -> Request {
         tenants: (0..tenants as i64).map(tenant).collect(),
         tenants_max: tenants,
         reason: Some("benchmark".into()),
-        into: BTreeSet::new(),
+        ..Request::default()
     }
 }
 
@@ -162,7 +166,15 @@ fn findings(tenants: usize) -> Findings {
     };
     let rules = Tenancy { rules: (0..50).map(|number| (named(number), rule(number))).collect() };
     let fingerprint = Fingerprint { rows: 1, sum: row_hash(b"row") };
-    let rows = |number| TenantTable { table: named(number), rows: 1, bytes: 200, fingerprint, live_rows: 0 };
+    let rows = |number| TenantTable {
+        table: named(number),
+        rows: 1,
+        bytes: 200,
+        fingerprint,
+        adapted: None,
+        live_rows: 0,
+        left: 0,
+    };
     let ids = || (0..tenants as i64).map(tenant);
     let database = DatabaseIdentity::Sqlite { path: "bench.db".into() };
     let found = ShardFindings {
@@ -179,6 +191,11 @@ fn findings(tenants: usize) -> Findings {
         live_tables: tables,
         obstacles: BTreeMap::new(),
         warnings: Vec::new(),
+        drift: BTreeMap::new(),
+        gone: BTreeMap::new(),
+        triggers_stay_on: None,
+        unlockable: BTreeSet::new(),
+        materialized: BTreeMap::new(),
         contents: ids().map(|id| (id, (0..50).map(rows).collect())).collect(),
     };
     Findings {
