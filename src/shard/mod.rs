@@ -174,6 +174,14 @@ pub trait Shard: Send + Sync {
         tenant: &TenantId,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>>;
 
+    /// Positions of the values of a type for which a domain's check (SQL over `VALUE`) is false.
+    async fn refused_values(
+        &self,
+        type_name: &str,
+        check: &str,
+        values: &[Option<&[u8]>],
+    ) -> Result<Vec<usize>>;
+
     /// A value as the database reads it from text as this type: how it travels, and its wire form.
     async fn read_value(&self, type_name: &str, text: &str) -> Result<(TypeKind, Vec<u8>)>;
 

@@ -91,6 +91,18 @@ impl Shard for PostgresShard {
         read::rows(Arc::clone(&self.pool), &*self.relations().await?, table, tenant)
     }
 
+    async fn refused_values(
+        &self,
+        type_name: &str,
+        check: &str,
+        values: &[Option<&[u8]>],
+    ) -> Result<Vec<usize>> {
+        let mut connection = self.pool.lease().await?;
+        let refused = ask::refused_values(&mut connection, type_name, check, values).await?;
+        connection.release();
+        Ok(refused)
+    }
+
     async fn read_value(&self, type_name: &str, text: &str) -> Result<(TypeKind, Vec<u8>)> {
         let mut connection = self.pool.lease().await?;
         let value = read::value(&mut connection, type_name, text).await?;

@@ -79,6 +79,11 @@ impl Shard for SqliteShard {
         read::stream(self, table, tenant)
     }
 
+    /// SQLite has no domains.
+    async fn refused_values(&self, _: &str, _: &str, _: &[Option<&[u8]>]) -> Result<Vec<usize>> {
+        Ok(Vec::new())
+    }
+
     async fn read_value(&self, type_name: &str, text: &str) -> Result<(TypeKind, Vec<u8>)> {
         Ok(values::preferred(type_name, text))
     }
