@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! Shard     facts(), live_rows(), read()                       read-only
+//!           statistics(), values(), probe()                    for `init`: sampled, bounded
 //!           prepare_journal(), journal()                       the engine's own schema
 //!           begin(tenant) ──► Session   one transaction
 //! Session   write(table)…, read_back(table)…, tables_with_rows(), write_set(), record(entry), commit() | abort()
@@ -13,6 +14,7 @@
 //! time-outs on every statement (P7). The folders of the back ends hold files of the same names.
 
 pub mod postgres;
+mod probe;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
@@ -30,6 +32,8 @@ use crate::model::{
     DatabaseIdentity, DatabaseUrl, Fingerprint, OwnedTable, PlanHash, Sequence, ShardName, SnapshotId, Table,
     TableName, TenantId,
 };
+
+pub use probe::{Hits, Probe, Statistics, Wanted};
 
 /// What a shard is, as read from its catalog in a few queries.
 #[derive(Clone, Debug)]
@@ -111,6 +115,17 @@ pub enum Claim {
 pub trait Shard: Send + Sync {
     /// Reads the catalog.
     async fn facts(&self) -> Result<Facts>;
+
+    /// Sizes of the tables, and which inherit from which.
+    async fn statistics(&self, tables: &[Table]) -> Result<Statistics>;
+
+    /// Distinct values of each column as text, from a sample of its rows; `None` where the database did not answer
+    /// in time or refused.
+    async fn values(&self, wanted: &[Wanted]) -> Result<Vec<Option<Vec<String>>>>;
+
+    /// How often each supposed reference resolves, in a sample of the rows; `None` as above. `tables` are those of
+    /// [`Shard::facts`].
+    async fn probe(&self, probes: &[Probe], tables: &[Table]) -> Result<Vec<Option<Hits>>>;
 
     /// Live rows of each of these tenants in `table`; tenants without rows are absent.
     async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>>;

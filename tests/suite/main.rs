@@ -15,6 +15,7 @@ mod conformance;
 mod drill;
 mod fidelity;
 mod fixtures;
+mod init;
 mod interrupt;
 mod many_tables;
 mod pgbench;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! facts     what it is, what the role may do      read      ordinary SELECTs: counts, rows for verification
+//! probe     what `init` asks of the rows
 //! journal   schema `reinstate`, what is done      session   one tenant's transaction: COPY in, out, commit
 //! ```
 //!
@@ -10,6 +11,7 @@
 
 mod facts;
 mod journal;
+mod probe;
 mod read;
 mod session;
 
@@ -21,12 +23,12 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
-use super::{Claim, Facts, JournalEntry, Shard};
+use super::{Claim, Facts, Hits, JournalEntry, Probe, Shard, Statistics, Wanted};
 use crate::database::postgres::catalog::{self, Relations};
 use crate::database::postgres::connect::Target;
 use crate::database::postgres::pool::Pool;
 use crate::error::Result;
-use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, TenantId};
+use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, Table, TenantId};
 
 /// Connects.
 pub async fn open(name: &ShardName, url: &DatabaseUrl, connections_max: usize) -> Result<Arc<dyn Shard>> {
@@ -61,6 +63,22 @@ impl Shard for PostgresShard {
         let facts = facts::read(&mut connection).await?;
         connection.release();
         Ok(facts)
+    }
+
+    // The leases of these three are dropped, and with them the settings of their connections.
+    async fn statistics(&self, tables: &[Table]) -> Result<Statistics> {
+        let relations = self.relations().await?;
+        probe::statistics(&mut *self.pool.lease().await?, &relations, tables).await
+    }
+
+    async fn values(&self, wanted: &[Wanted]) -> Result<Vec<Option<Vec<String>>>> {
+        let relations = self.relations().await?;
+        probe::values(&mut *self.pool.lease().await?, &relations, wanted).await
+    }
+
+    async fn probe(&self, probes: &[Probe], tables: &[Table]) -> Result<Vec<Option<Hits>>> {
+        let relations = self.relations().await?;
+        probe::probe(&mut *self.pool.lease().await?, &relations, probes, tables).await
     }
 
     async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>> {
