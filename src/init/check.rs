@@ -105,11 +105,18 @@ pub fn owner_columns(
         }
     }
     for column in &table.columns {
-        let named = root.is_named(&column.name, column.kind) && !has_key_of_its_own(table, &column.name);
+        let in_key = table.foreign_keys.iter().any(|key| key.columns.contains(&column.name));
+        let named =
+            root.is_named(&column.name, column.kind) && (!in_key || is_plain(root, table, &column.name));
         if named && !used.contains(&column.name) {
             let why = "named and typed like a reference to the root".to_owned();
             found.push(OwnerColumns { columns: vec![column.name.clone()], why });
         }
     }
     found
+}
+
+/// Called after the root, and part of a key of several columns only.
+fn is_plain(root: &Root, table: &Table, column: &str) -> bool {
+    root.is_plainly_named(column) && !has_key_of_its_own(table, column)
 }

@@ -100,7 +100,11 @@ impl Guesser<'_> {
             if here && self.root.keys_of(self.table).any(|key| key.columns == [column.name.as_str()]) {
                 continue;
             }
-            if self.root.is_named(&column.name, column.kind) {
+            // A name learned from another table's key says nothing of a column that a key of its own explains.
+            let in_key = self.table.foreign_keys.iter().any(|key| key.columns.contains(&column.name));
+            let tenant = self.root.is_named(&column.name, column.kind)
+                && (!in_key || self.root.is_plainly_named(&column.name));
+            if tenant {
                 found.push(self.guess(self.to_root(column), How::Tenant));
             } else if has_key_of_its_own(self.table, &column.name)
                 || kind_columns.contains(column.name.as_str())
@@ -173,7 +177,8 @@ impl Guesser<'_> {
             let id = single
                 && candidate.name == column.name
                 && stem(&candidate.name, above).as_deref() == Some(word);
-            (exact || id) && fits(candidate.kind, kind)
+            // The rows tell whether a text holds numbers.
+            (exact || id) && (fits(candidate.kind, kind) || (single && candidate.kind == TypeKind::Text))
         };
         self.table.columns.iter().find(named).map(|found| found.name.clone())
     }
