@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::init::Declarations;
 use crate::limits::DOCUMENT_BYTES_MAX;
 use crate::model::{DatabaseUrl, Rule, ShardName, TableName, Tenancy};
+use crate::plan::drift::Declared;
 
 /// Default path of the configuration.
 pub const CONFIG_PATH_DEFAULT: &str = "reinstate.toml";
@@ -38,6 +39,8 @@ pub struct ShardConfig {
     pub tenancy: Tenancy,
     /// Columns that look like an owner's, and that somebody decided are not.
     pub ignored: BTreeMap<TableName, BTreeSet<String>>,
+    /// What it takes to restore from snapshots with an older schema.
+    pub drift: BTreeMap<TableName, Declared>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +62,8 @@ struct RawShard {
     tables: BTreeMap<TableName, Rule>,
     #[serde(default)]
     ignored: BTreeMap<TableName, BTreeSet<String>>,
+    #[serde(default)]
+    drift: BTreeMap<TableName, Declared>,
 }
 
 impl Config {
@@ -105,7 +110,8 @@ impl Config {
         for (name, shard) in raw.shards {
             let url = shard_url(&name, shard.url, shard.url_env, folder, &env)?;
             let tenancy = Tenancy { rules: shard.tables };
-            shards.insert(ShardName::new(name), ShardConfig { url, tenancy, ignored: shard.ignored });
+            let settings = ShardConfig { url, tenancy, ignored: shard.ignored, drift: shard.drift };
+            shards.insert(ShardName::new(name), settings);
         }
         let config = Self { path: path.to_owned(), store: raw.store, shards, init: raw.init };
         config.root()?;
@@ -205,7 +211,7 @@ mod tests {
         let of = |text: &str| parse(text).expect_err("refused").chain();
         assert_eq!(
             of(&GOOD.replace("url_env", "url_evn")),
-            "unable to read configuration '/etc/reinstate.toml' line 4: unknown field `url_evn`, expected one of `url`, `url_env`, `tables`, `ignored`"
+            "unable to read configuration '/etc/reinstate.toml' line 4: unknown field `url_evn`, expected one of `url`, `url_env`, `tables`, `ignored`, `drift`"
         );
         assert_eq!(
             of(&GOOD.replace("SHOP_URL", "OTHER")),

@@ -16,14 +16,14 @@ use jiff::Timestamp;
 use crate::config::Config;
 use crate::connect::Connected;
 use crate::error::Result;
-use crate::model::{Fingerprint, OwnedTable};
-use crate::plan::{self, ApprovedPlan, Plan, Request, TenantPlan};
+use crate::model::OwnedTable;
+use crate::plan::{self, ApprovedPlan, Plan, Request, ShardPlan, TenantPlan, TenantShard, TenantTable};
 use crate::progress::Progress;
 use crate::replay::{self, Outcome};
 use crate::snapshot::Store;
 use crate::survey::{Pick, Survey};
 use crate::verify::certificate::{CERTIFICATE_FORMAT, Certificate, ShardCertificate};
-use crate::verify::independent;
+use crate::verify::{Expected, independent};
 
 /// What would be restored? Reads the snapshots and the live shards, writes nothing.
 pub async fn dry_run(
@@ -79,11 +79,7 @@ async fn certify(
         let there = connected.get(&planned.name)?;
         let part = tenant.shards.iter().find(|part| part.shard == planned.name);
         // Every table of the plan, also those in which the tenant had no row.
-        let expected = |owned: &OwnedTable| {
-            let rows = part.and_then(|part| part.tables.iter().find(|rows| rows.table == owned.table.name));
-            rows.map_or_else(Fingerprint::default, |rows| rows.fingerprint)
-        };
-        let tables: Vec<_> = planned.tables.iter().map(|owned| (owned, expected(owned))).collect();
+        let tables: Vec<_> = planned.tables.iter().map(|owned| expected(planned, part, owned)).collect();
         let (source, shard) = (there.source.as_ref(), there.shard.as_ref());
         let verdict = independent(source, shard, &tables, &tenant.id, progress).await.map_err(|error| {
             error.within(format!("unable to verify tenant '{}' in shard '{}'", tenant.label(), planned.name))
@@ -101,4 +97,17 @@ async fn certify(
         equal: shards.iter().all(|shard| shard.verdict.is_equal()),
         shards,
     })
+}
+
+/// What a tenant, whose part of the plan this is, is to have in one table.
+fn expected<'a>(planned: &'a ShardPlan, part: Option<&TenantShard>, owned: &'a OwnedTable) -> Expected<'a> {
+    let name = &owned.table.name;
+    let rows = part.and_then(|part| part.tables.iter().find(|rows| rows.table == *name));
+    Expected {
+        owned,
+        adaptation: planned.adaptations.get(name),
+        taken: rows.map(|rows| rows.fingerprint).unwrap_or_default(),
+        live: rows.map(TenantTable::expected).unwrap_or_default(),
+        left: rows.map(|rows| rows.left).unwrap_or_default(),
+    }
 }

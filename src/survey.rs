@@ -5,6 +5,8 @@
 //!                                             └► damage()   for diff
 //! ```
 
+mod drift;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,8 +18,9 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::extract;
-use crate::model::{Fingerprint, OwnedTable, ShardName, Table, TableName, TenantId, TypeKind};
-use crate::plan::{Findings, Request, ShardFindings, TenantTable, rails};
+use crate::missing::missing;
+use crate::model::{Belongs, Fingerprint, OwnedTable, ShardName, Table, TableName, TenantId, TypeKind};
+use crate::plan::{Findings, Request, ShardFindings, TableDrift, TenantTable, rails};
 use crate::progress::Progress;
 use crate::shard::{self, Facts, Shard};
 use crate::snapshot::{self, Selector, Snapshot, Store};
@@ -133,7 +136,9 @@ impl Survey {
         let tenants: Vec<TenantId> = names.keys().cloned().collect();
         let mut damaged: BTreeMap<TenantId, Vec<Damage>> = BTreeMap::new();
         for surveyed in &self.shards {
-            for owned in surveyed.owned_tables()? {
+            // Rows of whoever points at them are not counted: those who pointed are gone.
+            let owned = surveyed.owned_tables()?;
+            for owned in owned.into_iter().filter(|owned| owned.owners.belongs == Belongs::ToOne) {
                 let live = surveyed.shard.live_rows(&owned, &tenants).await?;
                 for tenant in &tenants {
                     let snapshot_rows = surveyed.rows_in_snapshot(tenant, &owned.table.name);
@@ -234,11 +239,16 @@ impl Surveyed {
         let rows: u64 =
             tenants.iter().flat_map(|id| snapshot.index().of_tenant(id)).map(|entry| entry.rows).sum();
         progress.begin(&format!("reading the tenants' rows of shard '{}'", self.name), Some(rows));
+        let mut drift = self.drift(&involved).await?;
         for owned in &involved {
-            let live = self.shard.live_rows(owned, tenants).await?;
+            let changed = drift.entry(owned.table.name.clone()).or_default();
+            let live = match owned.owners.belongs {
+                Belongs::ToOne => self.shard.live_rows(owned, tenants).await?,
+                Belongs::ToReferrers | Belongs::WithParent => BTreeMap::new(),
+            };
             for tenant in tenants {
-                let found =
-                    self.tenant_table(owned, tenant, live.get(tenant).copied().unwrap_or_default(), progress);
+                let live_rows = live.get(tenant).copied().unwrap_or_default();
+                let found = self.tenant_table(owned, tenant, live_rows, changed, progress);
                 if let Some(found) = found.await? {
                     contents.entry(tenant.clone()).or_default().push(found);
                 }
@@ -259,8 +269,30 @@ impl Surveyed {
             live_tables: self.facts.tables.clone(),
             obstacles: self.facts.obstacles.clone(),
             warnings: self.facts.warnings.clone(),
+            drift,
+            gone: self.gone(tenants),
+            triggers_stay_on: self.facts.triggers_stay_on.clone(),
+            unlockable: self.facts.unlockable.clone(),
+            materialized: self.facts.materialized.clone(),
             contents,
         })
+    }
+
+    /// How many rows stay as they are, of those that belong to whoever points at them.
+    async fn left(&self, owned: &OwnedTable, tenant: &TenantId, changed: &TableDrift) -> Result<u64> {
+        let name = &owned.table.name;
+        let is_keyed =
+            self.facts.tables.iter().any(|live| live.name == *name && !live.primary_key.is_empty());
+        // Without a key there will be no plan.
+        if owned.owners.belongs == Belongs::ToOne || !is_keyed {
+            return Ok(0);
+        }
+        let (table, owners) = (self.written(name, changed)?, owned.owners.clone());
+        let live = OwnedTable { table, owners };
+        let adaptation = changed.drift.adaptation.as_ref();
+        let rows = extract::written_rows(&self.source, adaptation, &live.table, tenant).await?;
+        let missing = missing(&mut self.shard.as_ref(), &live, rows).await?;
+        Ok(missing.all.rows - missing.rows())
     }
 
     async fn tenant_table(
@@ -268,6 +300,7 @@ impl Surveyed {
         owned: &OwnedTable,
         tenant: &TenantId,
         live_rows: u64,
+        changed: &mut TableDrift,
         progress: &dyn Progress,
     ) -> Result<Option<TenantTable>> {
         let table = &owned.table.name;
@@ -278,7 +311,12 @@ impl Surveyed {
             return Ok(None);
         }
         let mut read = Fingerprint::default();
-        if fingerprint.rows > 0 {
+        let mut adapted = None;
+        if let Some(adaptation) = changed.drift.adaptation.clone() {
+            let written = &self.written(table, changed)?;
+            (read, adapted) =
+                self.read_adapted(&adaptation, written, tenant, &mut changed.found, progress).await?;
+        } else if fingerprint.rows > 0 {
             let mut chunks = extract::tenant_rows(&self.source, &owned.table, tenant).await?;
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk?;
@@ -294,7 +332,9 @@ impl Surveyed {
             .hint("`reinstate snapshot verify` says which files are rotten")
             .hint("an older snapshot may be whole: --at TIME"));
         }
-        Ok(Some(TenantTable { table: table.clone(), rows: fingerprint.rows, bytes, fingerprint, live_rows }))
+        let left = self.left(owned, tenant, changed).await?;
+        let (table, rows) = (table.clone(), fingerprint.rows);
+        Ok(Some(TenantTable { table, rows, bytes, fingerprint, adapted, live_rows, left }))
     }
 }
 

@@ -34,6 +34,11 @@ pub struct Args {
     /// The number of tenants in the plan, as a confirmation
     #[arg(long, value_name = "COUNT")]
     confirm: Option<usize>,
+
+    /// Where to keep the values of columns that are gone (see plan --allow-dropped): one Parquet file a tenant
+    /// and table [default: beside the plan, with the ending .dropped]
+    #[arg(long, value_name = "FOLDER")]
+    dropped: Option<PathBuf>,
 }
 
 fn jobs(text: &str) -> Result<usize, String> {
@@ -51,10 +56,18 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
         None => ask(&plan, output),
     };
     let approved = rails::approve(plan, confirmed)?;
-    let options = Options { jobs: args.jobs, stop: stop_on_signal() };
+    let dropped = args.dropped.unwrap_or_else(|| args.plan.with_extension("dropped"));
+    let options = Options { jobs: args.jobs, stop: stop_on_signal(), dropped };
     let outcome = restore::restore(&config, &approved, &options, output.progress()).await?;
     let plan = approved.plan();
     output.result(|| report::text::outcome(plan, &outcome), &RunReport::new(plan, &outcome))?;
+    let files = outcome.dropped().count();
+    if files > 0 {
+        output.talk(&format!(
+            "values of dropped columns: {files} Parquet files in {}",
+            options.dropped.display()
+        ));
+    }
     if outcome.back() == plan.tenants.len() {
         output.talk(&format!("look a second time, independently: reinstate verify {}", args.plan.display()));
     }

@@ -176,6 +176,8 @@ async fn rescue(
         tenants_max: detected.len().max(crate::limits::TENANTS_MAX_DEFAULT),
         reason: Some("drill".into()),
         into: Default::default(),
+        allow_dropped: false,
+        constraints: Default::default(),
     };
     let plan = restore::dry_run(config, store, &pick, &request, progress.as_ref()).await?;
     stage.write_file("plan.json", &plan.to_json()?)?;
@@ -185,7 +187,8 @@ async fn rescue(
     let begun_at = Instant::now();
     let approved = rails::approve(plan, Some(detected.len()))?;
     let (_running, stop) = watch::channel(false);
-    let settings = replay::Options { jobs: options.jobs, stop };
+    let dropped = stage.folder().join("plan.dropped");
+    let settings = replay::Options { jobs: options.jobs, stop, dropped };
     let outcome = restore::restore(config, &approved, &settings, progress.clone()).await?;
     times.apply = begun_at.elapsed();
 

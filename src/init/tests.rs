@@ -33,6 +33,7 @@ fn table(name: &str, columns: &[&str]) -> Table {
             not_null: text.ends_with('!'),
             generated: false,
             has_default: false,
+            user_type: None,
         });
         if let Some(parent) = parent {
             key(&mut table, &[column], parent, &["id"]);

@@ -90,6 +90,50 @@ pub struct Column {
     /// Whether a row that does not name the column gets a value: a default, an identity.
     #[serde(default)]
     pub has_default: bool,
+    /// What a type of the user's own is made of (PostgreSQL only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_type: Option<UserType>,
+}
+
+/// A user's own type that narrows a simpler one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum UserType {
+    /// An enum, whose binary form is the text of the label.
+    Enum {
+        /// The labels, in order.
+        labels: Vec<String>,
+    },
+    /// A domain, whose binary form is that of its base type.
+    Domain {
+        /// The base type as `format_type()` spells it.
+        base: String,
+        /// Its checks: SQL over `VALUE`.
+        checks: Vec<String>,
+    },
+}
+
+impl Column {
+    /// A column that takes NULL and has no default.
+    pub fn new(name: impl Into<String>, type_name: impl Into<String>, kind: TypeKind) -> Self {
+        Self {
+            name: name.into(),
+            type_name: type_name.into(),
+            kind,
+            not_null: false,
+            generated: false,
+            has_default: false,
+            user_type: None,
+        }
+    }
+
+    /// The type whose binary form its values have: the base of a domain, or the type itself.
+    pub fn base_type(&self) -> &str {
+        match &self.user_type {
+            Some(UserType::Domain { base, .. }) => base,
+            _ => &self.type_name,
+        }
+    }
 }
 
 /// A foreign key of a table.
@@ -115,6 +159,16 @@ pub struct ForeignKey {
     /// What "equal" means, one a column, to stand between parent and child: `OPERATOR(pg_catalog.=)`.
     #[serde(default)]
     pub operators: Vec<String>,
+}
+
+/// A foreign key that only one partition of a table has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartitionKey {
+    /// The foreign key.
+    pub key: ForeignKey,
+    /// The rows of the partition: SQL over the table's columns.
+    pub rows: String,
 }
 
 /// A unique or exclusion constraint, or a unique index.
@@ -243,6 +297,9 @@ pub struct Table {
     pub unique_keys: Vec<UniqueKey>,
     /// Foreign keys.
     pub foreign_keys: Vec<ForeignKey>,
+    /// Foreign keys of single partitions.
+    #[serde(default)]
+    pub partition_keys: Vec<PartitionKey>,
     /// CHECK constraints.
     #[serde(default)]
     pub checks: Vec<Check>,
@@ -266,6 +323,7 @@ impl Table {
             primary_index: None,
             unique_keys: vec![],
             foreign_keys: vec![],
+            partition_keys: vec![],
             checks: vec![],
             triggers: vec![],
             sequences: vec![],

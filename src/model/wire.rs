@@ -418,6 +418,13 @@ impl Decoder {
         #[expect(clippy::expect_used, reason = "the builders were made from the same table")]
         RecordBatch::try_new(self.table.arrow_schema_hashed(), arrays).expect("arrays fit the schema")
     }
+
+    /// The same without the hashes, with [`Table::arrow_schema`].
+    pub fn finish_plain(&mut self) -> RecordBatch {
+        let mut batch = self.finish();
+        batch.remove_column(batch.num_columns() - 1);
+        batch
+    }
 }
 
 // --- dates and times ---------------------------------------------------------------------------------
@@ -497,6 +504,7 @@ mod tests {
             not_null: false,
             generated: false,
             has_default: false,
+            user_type: None,
         });
         Arc::new(Table { columns: columns.collect(), ..Table::new(TableName::new("public", "t")) })
     }

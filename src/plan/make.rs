@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    Findings, PLAN_FORMAT, Plan, Request, ShardFindings, ShardPlan, TenantPlan, TenantShard, drift, order,
-    rails,
+    Findings, PLAN_FORMAT, Plan, Request, ShardFindings, ShardPlan, TableDrift, TenantPlan, TenantShard,
+    constraints, drift, order, rails,
 };
 use crate::error::{Error, Result};
 use crate::model::{
-    DatabaseIdentity, OwnedTable, Owners, PlanHash, Rule, ShardName, Table, TableName, TenancyError,
+    Belongs, DatabaseIdentity, OwnedTable, Owners, PlanHash, Rule, ShardName, Table, TableName, TenancyError,
 };
 
 /// Most problems that one message lists; the rest is counted.
@@ -26,9 +26,9 @@ pub fn make(request: &Request, findings: &Findings, now: Timestamp) -> Result<Pl
             continue;
         }
         rails::check_target(request, found)?;
-        let drift = check_schema(found)?;
+        let drift = check_schema(found, request.allow_dropped)?;
         check_obstacles(found)?;
-        shards.push(shard_plan(found, drift)?);
+        shards.push(shard_plan(request, found, drift)?);
     }
     // The catalogue comes last: a tenant is listed again only when everything else of it is back.
     shards.sort_by_key(|shard| (shard.name == findings.root_shard, shard.name.clone()));
@@ -78,7 +78,9 @@ fn check_rules(found: &ShardFindings) -> Result<()> {
     }
     for (table, rule) in &found.rules.rules {
         let taken = found.taken_rules.rules.get(table);
-        let differs = taken.is_some_and(|taken| taken != rule && (taken.is_owned() || rule.is_owned()));
+        let is_gone = matches!(rule, Rule::Excluded { .. }) && live_table(found, table).is_none();
+        let differs =
+            taken.is_some_and(|taken| taken != rule && (taken.is_owned() || rule.is_owned()) && !is_gone);
         if differs {
             return Err(Error::undecided(format!(
                 "unable to plan for shard '{}': the rule of table '{table}' is '{}', but snapshot '{}' was taken with '{}'",
@@ -94,26 +96,37 @@ fn check_rules(found: &ShardFindings) -> Result<()> {
 }
 
 /// Says by which rules the restore copes with a schema that has changed, or refuses it.
-fn check_schema(found: &ShardFindings) -> Result<Vec<String>> {
+fn check_schema(found: &ShardFindings, allow_dropped: bool) -> Result<Vec<String>> {
     let mut covered = Vec::new();
     let mut refused = Vec::new();
-    for name in planned_tables(found) {
-        if let Some(taken) = found.taken_tables.iter().find(|table| table.name == *name) {
-            let drift = drift::compare(taken, live_table(found, name));
-            covered.extend(drift.covered);
-            refused.extend(drift.refused);
+    let mut lacks_allowance = false;
+    for (table, rows) in &found.gone {
+        match found.rules.rules.get(table) {
+            Some(Rule::Excluded { reason }) => covered.push(format!(
+                "table '{table}' does not exist any more and is excluded ({reason}): {rows} rows stay in the snapshot"
+            )),
+            _ => refused.push(format!("table '{table}' does not exist any more, and has {rows} rows of the tenants")),
         }
+    }
+    for name in planned_tables(found) {
+        let Some(TableDrift { drift, found }) = found.drift.get(name) else { continue };
+        let judged = drift.judge(found, allow_dropped);
+        covered.extend(judged.covered);
+        refused.extend(judged.refused);
+        lacks_allowance |= judged.lacks_allowance;
     }
     if refused.is_empty() {
         return Ok(covered);
     }
-    Err(Error::undecided(format!(
+    let error = Error::undecided(format!(
         "unable to plan for shard '{}': its schema is not the one of snapshot '{}': {}",
         found.name,
         found.snapshot,
         listed(&refused, "difference")
     ))
-    .hint("bring the schema of the target back to the snapshot's, or restore from a snapshot taken since"))
+    .hint("bring the schema of the target back to the snapshot's, or restore from a snapshot taken since");
+    let error = if lacks_allowance { error.hint(drift::HINT_DROPPED) } else { error };
+    Err(error.hint(drift::HINT_DECLARE))
 }
 
 fn check_obstacles(found: &ShardFindings) -> Result<()> {
@@ -149,31 +162,32 @@ fn live_table<'a>(found: &'a ShardFindings, name: &TableName) -> Option<&'a Tabl
     found.live_tables.iter().find(|table| table.name == *name)
 }
 
-fn shard_plan(found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
+fn shard_plan(request: &Request, found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
     let planned = planned_tables(found);
-    let live: Vec<Table> = planned
-        .iter()
-        .filter_map(|name| live_table(found, name))
-        .cloned()
-        .map(|mut table| {
-            if matches!(found.live, DatabaseIdentity::Sqlite { .. }) {
-                // `PRAGMA defer_foreign_keys` defers every key of SQLite.
-                table.foreign_keys.iter_mut().for_each(|key| key.deferrable = true);
-            }
-            table
-        })
-        .collect();
-    let ordered = order::parents_first(&live.iter().collect::<Vec<_>>()).map_err(|cycle| {
-        let names: Vec<String> = cycle.0.iter().map(|name| format!("'{name}'")).collect();
-        Error::undecided(format!(
-            "unable to plan for shard '{}': the foreign keys of {} form a cycle",
-            found.name,
-            listed(&names, "table")
-        ))
-        .hint("make one of the keys DEFERRABLE, so that it can be checked at commit")
-    })?;
+    let mut live: Vec<Table> = planned.iter().filter_map(|name| live_table(found, name)).cloned().collect();
+    let constraints = constraints::choose(request.constraints, found, &live)?;
+    let mut warnings = found.warnings.clone();
+    warnings.extend(constraints::warnings(&constraints, found, &live));
+    if matches!(found.live, DatabaseIdentity::Sqlite { .. }) || constraints.by_engine() {
+        // `PRAGMA defer_foreign_keys` defers every key of SQLite; with triggers off none is checked on the way.
+        live.iter_mut().flat_map(|table| &mut table.foreign_keys).for_each(|key| key.deferrable = true);
+    }
+    let owners = planned_owners(found, &planned)?;
+    let ordered =
+        order::parents_first(&live.iter().collect::<Vec<_>>(), &links(&owners)).map_err(|cycle| {
+            let names: Vec<String> = cycle.0.iter().map(|name| format!("'{name}'")).collect();
+            Error::undecided(format!(
+                "unable to plan for shard '{}': the foreign keys of {} form a cycle",
+                found.name,
+                listed(&names, "table")
+            ))
+            .hint("plan with --constraints=engine: with triggers off, keys may run in circles (docs/privileges.md)")
+            .hint("or make one of the keys DEFERRABLE, so that it can be checked at commit")
+        })?;
     let tables = ordered.iter().map(|name| owned_table(found, name)).collect::<Result<Vec<_>>>()?;
     let others = other_tables(found, &planned)?;
+    let adapted = |name: &TableName| Some((name.clone(), found.drift.get(name)?.drift.adaptation.clone()?));
+    let adaptations = ordered.iter().filter_map(adapted).collect();
     Ok(ShardPlan {
         name: found.name.clone(),
         store: found.store.clone(),
@@ -188,15 +202,51 @@ fn shard_plan(found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
         tables,
         others,
         drift,
-        warnings: found.warnings.clone(),
+        adaptations,
+        constraints,
+        warnings,
     })
+}
+
+/// The owners of the planned tables; those whose rows are looked up one by one must have a key for it.
+fn planned_owners<'a>(
+    found: &ShardFindings,
+    planned: &BTreeSet<&'a TableName>,
+) -> Result<Vec<(&'a TableName, Owners)>> {
+    let mut all = Vec::with_capacity(planned.len());
+    for name in planned {
+        let Some(owners) = owners(found, name)? else { continue };
+        if owners.belongs != Belongs::ToOne
+            && live_table(found, name).is_some_and(|live| live.primary_key.is_empty())
+        {
+            return Err(Error::undecided(format!(
+                "unable to plan for shard '{}': table '{name}' has no primary key, and its rows belong to whoever points at them",
+                found.name
+            ))
+            .hint("such rows are looked up one by one, and restored where they are missing")
+            .hint("give the table a primary key, or another rule"));
+        }
+        all.push((*name, owners));
+    }
+    Ok(all)
+}
+
+/// Which tables the rows of a table are found by.
+fn links<'a>(owners: &'a [(&TableName, Owners)]) -> Vec<order::Link<'a>> {
+    let of = |(child, owners): &'a (&TableName, Owners)| {
+        let must = owners.belongs == Belongs::WithParent;
+        let first = owners.ways.iter().filter_map(|way| way.steps.first()).filter(|step| !step.many);
+        first.map(move |step| order::Link { child, parent: &step.parent, must })
+    };
+    owners.iter().flat_map(of).collect()
 }
 
 /// Live tables that tenants own rows of, but none of this plan's in the snapshot; tables made since are among them.
 fn other_tables(found: &ShardFindings, planned: &BTreeSet<&TableName>) -> Result<Vec<OwnedTable>> {
     let mut others = Vec::new();
     for table in found.live_tables.iter().filter(|table| !planned.contains(&table.name)) {
-        if let Some(owners) = owners(found, &table.name)? {
+        // Rows that belong to whoever points at them are no tenant's alone, so that none of them is out of place.
+        if let Some(owners) = owners(found, &table.name)?.filter(|owners| owners.belongs == Belongs::ToOne) {
             others.push(OwnedTable { table: table.clone(), owners });
         }
     }
@@ -213,12 +263,11 @@ fn owners(found: &ShardFindings, name: &TableName) -> Result<Option<Owners>> {
 fn owned_table(found: &ShardFindings, name: &TableName) -> Result<OwnedTable> {
     let unable =
         || Error::bug(format!("table '{name}' of shard '{}' has rows of a tenant but no owner", found.name));
-    let taken = found.taken_tables.iter().find(|table| table.name == *name).ok_or_else(unable)?;
     let owners = owners(found, name)?.ok_or_else(unable)?;
-    // Keys, triggers and sequences are those of the live table; the columns are the snapshot's, as are their kinds.
-    let mut table = live_table(found, name).ok_or_else(unable)?.clone();
-    table.columns = taken.columns.clone();
-    Ok(OwnedTable { table, owners })
+    // Keys, triggers and sequences are those of the live table; the columns are those that are written.
+    let live = live_table(found, name).ok_or_else(unable)?;
+    let drift = &found.drift.get(name).ok_or_else(unable)?.drift;
+    Ok(OwnedTable { table: drift.written(live), owners })
 }
 
 fn tenant_plan(id: crate::model::TenantId, findings: &Findings, shards: &[ShardPlan]) -> TenantPlan {

@@ -7,8 +7,9 @@
 //! A [`Plan`] can be printed, compared, saved and hashed, and binds snapshot, target, tenants and counts. Only
 //! [`rails`] can make an [`ApprovedPlan`], and only that can be replayed.
 
+mod constraints;
 mod document;
-mod drift;
+pub mod drift;
 mod make;
 mod order;
 pub mod rails;
@@ -18,11 +19,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::model::adapt::Adaptation;
 use crate::model::{
     DatabaseIdentity, Fingerprint, OwnedTable, PlanHash, ShardName, SnapshotId, Table, TableName, Tenancy,
     TenantId,
 };
 
+pub use constraints::{Constraints, ConstraintsChoice, Prover};
 pub use drift::schema_hash;
 pub use make::make;
 pub use rails::ApprovedPlan;
@@ -31,7 +34,7 @@ pub use rails::ApprovedPlan;
 pub const PLAN_FORMAT: u32 = 1;
 
 /// What the operator asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
     /// Tenants, in the order of the list, each once.
     pub tenants: Vec<TenantId>,
@@ -41,6 +44,10 @@ pub struct Request {
     pub reason: Option<String>,
     /// Shards whose target may be another database than the snapshot's.
     pub into: BTreeSet<ShardName>,
+    /// Whether rows may come back without the values of columns that are gone; those go to files.
+    pub allow_dropped: bool,
+    /// Who shall prove the keys of restored rows.
+    pub constraints: ConstraintsChoice,
 }
 
 /// What was found in the snapshots and in the live shards; gathered by `survey`.
@@ -85,8 +92,27 @@ pub struct ShardFindings {
     pub obstacles: BTreeMap<TableName, Vec<String>>,
     /// What the operator should know.
     pub warnings: Vec<String>,
+    /// How the tables that tenants own rows of have changed since the snapshot.
+    pub drift: BTreeMap<TableName, TableDrift>,
+    /// Rows of the requested tenants in tables of the snapshot that are not live.
+    pub gone: BTreeMap<TableName, u64>,
+    /// Why triggers cannot be turned off, if they cannot.
+    pub triggers_stay_on: Option<String>,
+    /// Tables whose rows the role may not lock.
+    pub unlockable: BTreeSet<TableName>,
+    /// Materialised views and the tables that they are made of.
+    pub materialized: BTreeMap<TableName, BTreeSet<TableName>>,
     /// The requested tenants' rows in the snapshot.
     pub contents: BTreeMap<TenantId, Vec<TenantTable>>,
+}
+
+/// How a table has changed since the snapshot, and what the requested tenants' rows say about that.
+#[derive(Clone, Debug, Default)]
+pub struct TableDrift {
+    /// The differences.
+    pub drift: drift::Drift,
+    /// What decides those that depend on the rows.
+    pub found: drift::Found,
 }
 
 /// One table of one tenant.
@@ -101,8 +127,31 @@ pub struct TenantTable {
     pub bytes: u64,
     /// Their fingerprint.
     pub fingerprint: Fingerprint,
+    /// Their fingerprint in the shape of the live table, where that has changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapted: Option<Fingerprint>,
     /// Rows of the tenant that are live already.
     pub live_rows: u64,
+    /// Where rows belong to whoever points at them: those of the snapshot's rows that are live and stay as they are, or
+    /// hang from such rows and stay away. The others are written.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl TenantTable {
+    /// Rows that are written.
+    pub fn written(&self) -> u64 {
+        self.rows.saturating_sub(self.left)
+    }
+
+    /// The fingerprint of the rows as the live table is to hold them.
+    pub fn expected(&self) -> Fingerprint {
+        self.adapted.unwrap_or(self.fingerprint)
+    }
 }
 
 /// A dry run's result, and all that `apply` needs to know.
@@ -152,6 +201,11 @@ pub struct ShardPlan {
     pub others: Vec<OwnedTable>,
     /// How the live schema differs from the snapshot's, with the rule that copes with it.
     pub drift: Vec<String>,
+    /// How rows of `tables` get the shape of the live table, where that has changed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub adaptations: BTreeMap<TableName, Adaptation>,
+    /// Who proves the keys of the restored rows.
+    pub constraints: Constraints,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }
@@ -179,9 +233,9 @@ pub struct TenantShard {
 }
 
 impl TenantShard {
-    /// Rows in all tables.
+    /// Rows that are written in all tables.
     pub fn rows(&self) -> u64 {
-        self.tables.iter().map(|table| table.rows).sum()
+        self.tables.iter().map(TenantTable::written).sum()
     }
 
     /// Bytes in all tables.

@@ -5,16 +5,22 @@
 //! ApprovedPlan ─► queue (largest first) ─► workers ─► tenant: shard by shard, the catalogue last ─► Outcome
 //!                                            │
 //!                    begin · write tables · read back · write set · journal · commit     (transaction.rs)
+//!                              └─ where triggers are off: prove the keys    (references.rs, prove.rs)
 //! ```
 //!
 //! A tenant that fails is rolled back and named; the others go on. A shard that is gone stops the tenants that
 //! need it. Stopping lets the transactions at work end and starts no new ones.
 
+mod adapted;
 mod outcome;
+mod prove;
+mod referenced;
+mod references;
 mod retry;
 mod transaction;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use futures::{StreamExt, stream};
@@ -36,6 +42,8 @@ pub struct Options {
     pub jobs: usize,
     /// Becomes true when no new tenant shall begin.
     pub stop: watch::Receiver<bool>,
+    /// Folder for the values of columns that the live tables do not have any more.
+    pub dropped: PathBuf,
 }
 
 /// One execution of a plan, as the tasks share it.
@@ -44,6 +52,8 @@ struct Run<'a> {
     connected: &'a Connected,
     /// Host, process and start: written to the journal, so that a person can tell executions apart.
     name: String,
+    /// Folder for values that have no column any more.
+    dropped: PathBuf,
     stop: watch::Receiver<bool>,
     /// Shards that were lost on the way; written by the worker that met the loss, read before each tenant.
     lost: Mutex<BTreeSet<ShardName>>,
@@ -65,6 +75,7 @@ pub async fn replay(
         plan,
         connected,
         name: run_name(started_at),
+        dropped: options.dropped.clone(),
         stop: options.stop.clone(),
         lost: Mutex::default(),
         progress: progress.clone(),

@@ -1,5 +1,6 @@
 //! What became of every tenant of a run: data, to be reported.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -61,6 +62,9 @@ pub enum ShardStatus {
         bytes: u64,
         /// The comparison before commit.
         verdict: Verdict,
+        /// Files with the values of columns that are gone.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        dropped: Vec<PathBuf>,
     },
     /// The journal says that an earlier run of this plan committed it.
     AlreadyBack {
@@ -175,6 +179,14 @@ impl Outcome {
     /// Rows that this run wrote.
     pub fn rows_written(&self) -> u64 {
         self.tenants.iter().map(TenantOutcome::rows_written).sum()
+    }
+
+    /// Files with values of columns that are gone, which this run wrote.
+    pub fn dropped(&self) -> impl Iterator<Item = &PathBuf> {
+        self.tenants.iter().flat_map(|tenant| &tenant.shards).flat_map(|shard| match &shard.status {
+            ShardStatus::Restored { dropped, .. } => dropped.as_slice(),
+            _ => &[],
+        })
     }
 
     /// How long it took.

@@ -1,6 +1,7 @@
 //! One tenant in one shard, in one transaction: the steps of a restore, in order. Commit is the last.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use arrow::array::AsArray;
@@ -8,11 +9,14 @@ use arrow::datatypes::{Int16Type, Int32Type, Int64Type};
 use futures::StreamExt;
 use jiff::Timestamp;
 
+use super::adapted::{self, Taken};
+use super::prove::Proof;
+use super::referenced::Choice;
 use super::{Run, ShardStatus};
 use crate::connect::ConnectedShard;
 use crate::error::{Error, Result};
 use crate::extract;
-use crate::model::{Fingerprint, OwnedTable, Sequence, TableName, TypeKind};
+use crate::model::{Belongs, Fingerprint, OwnedTable, Sequence, TableName, TypeKind};
 use crate::plan::{ShardPlan, TenantPlan, TenantShard, TenantTable};
 use crate::shard::{Chunk, ChunkStream, Claim, JournalEntry, Session};
 use crate::verify::{self, Verdict};
@@ -33,10 +37,10 @@ pub(super) async fn restore(
     };
     let steps = Steps { run, connected, planned, tenant, part };
     match steps.write_and_prove(session.as_mut(), started_at).await {
-        Ok(verdict) => {
+        Ok((verdict, dropped)) => {
             let (rows, bytes) = (verdict.rows(), part.bytes());
             session.commit().await?;
-            Ok(ShardStatus::Restored { rows, bytes, verdict })
+            Ok(ShardStatus::Restored { rows, bytes, verdict, dropped })
         }
         Err(error) => {
             // The first error is the one to report; a failing rollback only means that the connection is gone, and
@@ -47,22 +51,39 @@ pub(super) async fn restore(
     }
 }
 
-struct Steps<'a> {
-    run: &'a Run<'a>,
-    connected: &'a ConnectedShard,
-    planned: &'a ShardPlan,
-    tenant: &'a TenantPlan,
-    part: &'a TenantShard,
+pub(super) struct Steps<'a> {
+    pub run: &'a Run<'a>,
+    pub connected: &'a ConnectedShard,
+    pub planned: &'a ShardPlan,
+    pub tenant: &'a TenantPlan,
+    pub part: &'a TenantShard,
 }
 
 impl Steps<'_> {
-    /// Everything between begin and commit. An equal verdict is the only way out that leads to a commit.
-    async fn write_and_prove(&self, session: &mut dyn Session, started_at: Timestamp) -> Result<Verdict> {
-        for (owned, rows) in self.tables()? {
-            self.write(session, owned, rows).await?;
+    /// Everything between begin and commit. An equal verdict is the only way out that leads to a commit; with it
+    /// come the files that hold values without a column.
+    async fn write_and_prove(
+        &self,
+        session: &mut dyn Session,
+        started_at: Timestamp,
+    ) -> Result<(Verdict, Vec<PathBuf>)> {
+        let mut dropped = Vec::new();
+        let tables = self.tables()?;
+        let mut choice = self.choose(session, &tables).await?;
+        let mut proof = None;
+        if self.planned.constraints.by_engine() {
+            session.disable_triggers().await?;
+            proof = Some(Proof::new(tables.iter().map(|(owned, _)| *owned).collect(), &self.tenant.id));
         }
-        let verdict = self.read_back(session).await?;
-        self.check_writes(session).await?;
+        for (owned, rows) in tables {
+            self.settle(session, owned, &mut choice).await?;
+            dropped.extend(self.write(session, owned, rows, &mut choice, proof.as_ref()).await?);
+        }
+        if let Some(proof) = proof {
+            proof.prove(session).await?;
+        }
+        let verdict = self.read_back(session, &choice).await?;
+        self.check_writes(session, &choice).await?;
         let entry = JournalEntry {
             plan: self.run.hash().clone(),
             tenant: self.tenant.id.clone(),
@@ -76,7 +97,7 @@ impl Steps<'_> {
             transaction_id: session.transaction_id().await?,
         };
         session.record(&entry).await?;
-        Ok(verdict)
+        Ok((verdict, dropped))
     }
 
     fn tables(&self) -> Result<Vec<(&OwnedTable, &TenantTable)>> {
@@ -89,27 +110,45 @@ impl Steps<'_> {
         found.ok_or_else(|| Error::bug(format!("table '{}' is not in the plan's shard", rows.table)))
     }
 
-    async fn write(&self, session: &mut dyn Session, owned: &OwnedTable, rows: &TenantTable) -> Result<()> {
-        let chunks =
-            extract::tenant_rows(self.connected.source.as_ref(), &owned.table, &self.tenant.id).await?;
+    /// Writes the rows of one table; returns the file with the values that it has no column for.
+    async fn write(
+        &self,
+        session: &mut dyn Session,
+        owned: &OwnedTable,
+        rows: &TenantTable,
+        choice: &mut Choice,
+        proof: Option<&Proof<'_>>,
+    ) -> Result<Option<PathBuf>> {
+        let source = self.connected.source.as_ref();
+        let (chunks, before) = match self.planned.adaptations.get(&rows.table) {
+            None => (extract::tenant_rows(source, &owned.table, &self.tenant.id).await?, None),
+            Some(adaptation) => {
+                let (chunks, before) = adapted::rows(self, adaptation, owned).await?;
+                (chunks, Some(before))
+            }
+        };
         let seen = Arc::new(Mutex::new(Seen::new(owned)));
-        let taken = session.write(owned, observe(chunks, owned, seen.clone(), self.run)).await?;
+        let mut chunks = choice.of(owned, chunks);
+        if let Some(proof) = proof {
+            chunks = proof.watch(&owned.table.name, chunks);
+        }
+        let chunks = observe(chunks, owned, seen.clone(), self.run);
+        let taken = session.write(owned, chunks).await.map_err(|error| Self::came_back(owned, error))?;
         let seen = {
             let mut seen =
                 seen.lock().map_err(|_| Error::bug("a writer stopped in the middle of a batch"))?;
             std::mem::take(&mut *seen)
         };
-        if seen.fingerprint != rows.fingerprint {
-            return Err(Error::refused(format!(
-                "unable to trust the snapshot: the rows of tenant '{}' in table '{}' are not those that were fingerprinted",
-                self.tenant.id, rows.table
-            ))
-            .hint("`reinstate snapshot verify` says which files are rotten"));
+        let passed = choice.wrote(&rows.table, seen.fingerprint)?;
+        let read = before.as_ref().map_or(Ok(passed), Taken::fingerprint)?;
+        if read != rows.fingerprint || passed != rows.expected() {
+            return Err(self.distrust(rows));
         }
-        if taken != rows.rows {
+        let wanted = choice.rows(rows);
+        if taken != wanted {
             return Err(Error::failed(format!(
-                "unable to restore table '{}': the shard took {taken} of {} rows",
-                rows.table, rows.rows
+                "unable to restore table '{}': the shard took {taken} of {wanted} rows",
+                rows.table
             ))
             .hint("a trigger or a rule may drop rows on INSERT"));
         }
@@ -118,25 +157,39 @@ impl Steps<'_> {
                 session.advance_sequence(sequence, *restored_max).await?;
             }
         }
-        Ok(())
+        before.as_ref().map_or(Ok(None), Taken::finish)
+    }
+
+    /// The snapshot does not hold what it was planned with.
+    pub(super) fn distrust(&self, rows: &TenantTable) -> Error {
+        Error::refused(format!(
+            "unable to trust the snapshot: the rows of tenant '{}' in table '{}' are not those that were fingerprinted",
+            self.tenant.id, rows.table
+        ))
+        .hint("`reinstate snapshot verify` says which files are rotten")
     }
 
     /// Reads the tenant's tables back, and asks about all others together: rows that appeared since the deletion
     /// would be found there, and none may be.
-    async fn read_back(&self, session: &mut dyn Session) -> Result<Verdict> {
+    async fn read_back(&self, session: &mut dyn Session, choice: &Choice) -> Result<Verdict> {
         let expected = |name: &TableName| self.part.tables.iter().find(|rows| rows.table == *name);
         let (held, others): (Vec<&OwnedTable>, Vec<&OwnedTable>) = self
             .planned
             .tables
             .iter()
             .chain(&self.planned.others)
+            .filter(|owned| owned.owners.belongs == Belongs::ToOne || choice.has(&owned.table.name))
             .partition(|owned| expected(&owned.table.name).is_some());
         let ghosts = session.tables_with_rows(&others, &self.tenant.id).await?;
         let haunted = others.into_iter().filter(|owned| ghosts.contains(&owned.table.name));
         let mut found = Vec::with_capacity(held.len());
         for owned in held.into_iter().chain(haunted) {
             let name = &owned.table.name;
-            let expected = expected(name).map(|rows| rows.fingerprint).unwrap_or_default();
+            if let Some((written, live)) = self.found_by_key(session, owned, choice).await? {
+                found.push((name.clone(), written, live));
+                continue;
+            }
+            let expected = expected(name).map(TenantTable::expected).unwrap_or_default();
             found.push((name.clone(), expected, session.read_back(owned, &self.tenant.id).await?));
         }
         let verdict = verify::before_commit(found);
@@ -151,10 +204,12 @@ impl Steps<'_> {
             .hint("rows may have been created for the tenant since the deletion, or a trigger changes values on INSERT"))
     }
 
-    async fn check_writes(&self, session: &mut dyn Session) -> Result<()> {
+    async fn check_writes(&self, session: &mut dyn Session, choice: &Choice) -> Result<()> {
         let expected: BTreeMap<TableName, u64> =
-            self.part.tables.iter().map(|rows| (rows.table.clone(), rows.rows)).collect();
-        verify::check_write_set(&expected, &session.write_set().await?, &self.planned.tables)
+            self.part.tables.iter().map(|rows| (rows.table.clone(), choice.rows(rows))).collect();
+        let written = session.write_set().await?;
+        let triggers_off = self.planned.constraints.by_engine();
+        verify::check_write_set(&expected, &written, &self.planned.tables, triggers_off)
     }
 }
 

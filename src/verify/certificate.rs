@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Verdict;
 use crate::error::{Error, Result};
-use crate::model::{PlanHash, ShardName, SnapshotId, TenantId};
+use crate::model::{PlanHash, ShardName, SnapshotId, TenantId, file_name};
 
 /// The version of the certificate's format.
 pub const CERTIFICATE_FORMAT: u32 = 1;
@@ -57,26 +57,5 @@ impl Certificate {
         std::fs::create_dir_all(folder).map_err(|error| unable().because(error))?;
         std::fs::write(&path, text).map_err(|error| unable().because(error))?;
         Ok(path)
-    }
-}
-
-/// The id with everything but letters, digits, `-` and `_` as `%XX`.
-fn file_name(id: &str) -> String {
-    id.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
-            other => format!("%{other:02X}"),
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tenant_id_cannot_leave_the_folder() {
-        assert_eq!(file_name("../../etc/passwd"), "%2E%2E%2F%2E%2E%2Fetc%2Fpasswd");
-        assert_eq!(file_name("3f9a-2c_A"), "3f9a-2c_A");
     }
 }

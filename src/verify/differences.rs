@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 
 use arrow::array::RecordBatch;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::{StreamExt, stream::BoxStream};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::limits::DIFFERENCES_NAMED_MAX;
-use crate::model::{Table, row_hash, wire};
+use crate::model::{Table, row_hash, row_name, wire};
 
 /// One row that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -115,26 +114,11 @@ impl Row {
         let wrong =
             |error| Error::failed(format!("unable to compare rows of table '{}'", table.name)).because(error);
         let fields = wire::fields(tuple).map_err(wrong)?;
-        let all: Vec<&String> = table.stored_columns().map(|column| &column.name).collect();
-        let names: Vec<&String> =
-            if table.primary_key.is_empty() { all } else { table.primary_key.iter().collect() };
-        let shown: Vec<String> =
-            names.iter().map(|name| format!("{name}={}", cell(batch, name, index))).collect();
         Ok(Self {
-            key: shown.join(" "),
+            key: row_name(table, batch, index),
             fields: fields.into_iter().map(|field| field.map(<[u8]>::to_vec)).collect(),
         })
     }
-}
-
-fn cell(batch: &RecordBatch, column: &str, index: usize) -> String {
-    let options = FormatOptions::default().with_null("NULL");
-    batch
-        .column_by_name(column)
-        .and_then(|array| {
-            ArrayFormatter::try_new(array.as_ref(), &options).ok().map(|cells| cells.value(index).to_string())
-        })
-        .unwrap_or_else(|| "?".into())
 }
 
 /// Pairs the unmatched rows of both sides by their key.

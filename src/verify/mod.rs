@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::model::{Fingerprint, TableName};
 
 pub use differences::{Difference, What};
-pub use independent::independent;
+pub use independent::{Expected, independent};
 pub use write_set::check_write_set;
 
 /// Which check a verdict comes from.
@@ -44,12 +44,15 @@ pub struct Verdict {
 pub struct TableVerdict {
     /// The table.
     pub table: TableName,
-    /// What the snapshot held.
+    /// What the snapshot held, in the shape of the live table.
     pub expected: Fingerprint,
     /// What the shard holds.
     pub found: Fingerprint,
     /// Rows that differ, the first few by key (independent verification only).
     pub differences: Vec<Difference>,
+    /// Rows that others point at too and have changed since, the first few by key: no difference.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changed_since: Vec<String>,
 }
 
 impl TableVerdict {
@@ -90,7 +93,13 @@ impl Verdict {
 pub fn before_commit(tables: Vec<(TableName, Fingerprint, Fingerprint)>) -> Verdict {
     let tables = tables
         .into_iter()
-        .map(|(table, expected, found)| TableVerdict { table, expected, found, differences: Vec::new() })
+        .map(|(table, expected, found)| TableVerdict {
+            table,
+            expected,
+            found,
+            differences: Vec::new(),
+            changed_since: Vec::new(),
+        })
         .collect();
     Verdict { checked: Checked::BeforeCommit, tables }
 }

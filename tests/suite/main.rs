@@ -10,14 +10,17 @@ mod fixture;
 mod oracle;
 mod world;
 
+mod ask;
 mod bad_input;
 mod conformance;
+mod drift;
 mod drill;
 mod fidelity;
 mod fixtures;
 mod init;
 mod interrupt;
 mod many_tables;
+mod ownership;
 mod pgbench;
 mod postgres {
     //! PostgreSQL on a real server.
@@ -26,9 +29,11 @@ mod postgres {
     mod session;
     mod shard;
     mod source;
-    mod support;
+    pub mod support;
 }
+mod property;
 mod rescue;
+mod saas;
 mod snapshot_store {
     //! The snapshot store, from the outside: what goes in comes out, by tenant, and damage is told by its name.
     mod damage;

@@ -4,7 +4,7 @@
 //! connect   URL ──► connection with known settings          error   what the server said ──► kind and hint
 //! pool      connections that go back only when clean        feed    background work ──► bounded stream
 //! catalog   tables, keys, triggers, sequences               owner   OwnerPath ──► SQL
-//! tuples    COPY BINARY stream ──► tuples
+//! tuples    COPY BINARY stream ──► tuples                relation  rows as a relation on the server
 //! ```
 //!
 //! Servers from version 14 on: scans by TID range, multiranges, and binary arrays of user types that may come
@@ -17,4 +17,5 @@ pub mod feed;
 mod nodelay;
 pub mod owner;
 pub mod pool;
+pub mod relation;
 pub mod tuples;

@@ -41,6 +41,7 @@ pub async fn tables(connection: &mut SqliteConnection) -> Result<Vec<Table>, sql
             not_null: row.not_null,
             generated: row.hidden >= 2,
             has_default: row.has_default,
+            user_type: None,
         });
     }
     for (table, key) in keys {

@@ -17,6 +17,7 @@ use sqlx::error::BoxDynError;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
 use sqlx::{Arguments, Row, TypeInfo, ValueRef};
 
+use super::kinds::declared_kind;
 use crate::error::{Error, Result};
 use crate::model::wire::{Tuples, WireError};
 use crate::model::{Table, TypeKind};
@@ -131,6 +132,21 @@ impl RowEncoder {
         }
         out.ends.push(out.bytes.len());
         Ok(())
+    }
+}
+
+/// A text as the value that SQLite stores when it is written to a column of this declared type: its class, and its
+/// wire form in that class.
+pub fn preferred(type_name: &str, text: &str) -> (TypeKind, Vec<u8>) {
+    let integer = |value: i64| (TypeKind::Int64, value.to_be_bytes().into());
+    let real = |value: f64| (TypeKind::Float64, value.to_bits().to_be_bytes().into());
+    let as_text = || (TypeKind::Text, text.as_bytes().into());
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+    match (declared_kind(type_name), text.parse::<i64>(), number) {
+        (TypeKind::Int64 | TypeKind::Opaque, Ok(value), _) => integer(value),
+        (TypeKind::Int64 | TypeKind::Opaque, _, Some(value)) if value.fract() != 0.0 => real(value),
+        (TypeKind::Float64, _, Some(value)) => real(value),
+        _ => as_text(),
     }
 }
 

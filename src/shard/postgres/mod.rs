@@ -4,11 +4,14 @@
 //! facts     what it is, what the role may do      read      ordinary SELECTs: counts, rows for verification
 //! probe     what `init` asks of the rows
 //! journal   schema `reinstate`, what is done      session   one tenant's transaction: COPY in, out, commit
+//! constraints   what the server leaves out while triggers are off
 //! ```
 //!
 //! Every connection is a [`Lease`](crate::database::postgres::pool::Lease): it goes back when its work ended
 //! well and is closed otherwise, so that the server rolls back whatever was open.
 
+mod ask;
+mod constraints;
 mod facts;
 mod journal;
 mod probe;
@@ -23,25 +26,26 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
-use super::{Claim, Facts, Hits, JournalEntry, Probe, Shard, Statistics, Wanted};
+use super::{Answer, Claim, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Wanted};
 use crate::database::postgres::catalog::{self, Relations};
 use crate::database::postgres::connect::Target;
 use crate::database::postgres::pool::Pool;
 use crate::error::Result;
-use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, Table, TenantId};
+use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, Table, TenantId, TypeKind};
 
 /// Connects.
 pub async fn open(name: &ShardName, url: &DatabaseUrl, connections_max: usize) -> Result<Arc<dyn Shard>> {
     let pool = Pool::new(Target::new(name, url)?, connections_max, vec![]);
     // A wrong password or a server that is away is told now, not in the middle of the work.
     pool.lease().await?.release();
-    Ok(Arc::new(PostgresShard { pool, relations: OnceCell::new() }))
+    Ok(Arc::new(PostgresShard { pool, relations: OnceCell::new(), row_types: Arc::default() }))
 }
 
 struct PostgresShard {
     pool: Arc<Pool>,
     /// Which tables are partitioned: read once, it cannot change while a table keeps its name.
     relations: OnceCell<Arc<Relations>>,
+    row_types: Arc<ask::RowTypes>,
 }
 
 impl PostgresShard {
@@ -89,12 +93,27 @@ impl Shard for PostgresShard {
         Ok(rows)
     }
 
+    async fn ask(&self, rows: &Rows<'_>, question: &Question<'_>) -> Result<Vec<Answer>> {
+        let relations = self.relations().await?;
+        let mut connection = self.pool.lease().await?;
+        let answers = ask::ask(&mut connection, &relations, &self.row_types, rows, question).await?;
+        connection.release();
+        Ok(answers)
+    }
+
     async fn read(
         &self,
         table: &OwnedTable,
         tenant: &TenantId,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         read::rows(Arc::clone(&self.pool), &*self.relations().await?, table, tenant)
+    }
+
+    async fn read_value(&self, type_name: &str, text: &str) -> Result<(TypeKind, Vec<u8>)> {
+        let mut connection = self.pool.lease().await?;
+        let value = read::value(&mut connection, type_name, text).await?;
+        connection.release();
+        Ok(value)
     }
 
     async fn prepare_journal(&self) -> Result<()> {
@@ -113,6 +132,6 @@ impl Shard for PostgresShard {
 
     async fn begin(&self, plan: &PlanHash, tenant: &TenantId) -> Result<Claim> {
         let relations = self.relations().await?;
-        session::begin(&self.pool, relations, plan, tenant).await
+        session::begin(&self.pool, relations, &self.row_types, plan, tenant).await
     }
 }

@@ -18,8 +18,11 @@ use futures::StreamExt;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgCopyIn};
 
-use super::super::{Chunk, ChunkStream, Claim, JournalEntry, Session, TableWrites, WriteSet};
-use super::journal;
+use super::super::{
+    Answer, Ask, Broken, Chunk, ChunkStream, Claim, Collision, JournalEntry, Question, Rows, Session,
+    TableWrites, WriteSet,
+};
+use super::{ask, constraints, journal};
 use crate::bridge::compute;
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
@@ -31,7 +34,9 @@ use crate::limits::{
     BATCH_BYTES_MAX, BATCH_ROWS_MAX, LOCK_TIMEOUT, RETRY_DELAY, SEQUENCE_STEPS_MAX, TABLES_ASKED_MAX,
 };
 use crate::model::wire::Tuples;
-use crate::model::{Fingerprint, OwnedTable, PlanHash, Sequence, TableName, TenantId, quote_identifier};
+use crate::model::{
+    Fingerprint, ForeignKey, OwnedTable, PlanHash, Sequence, TableName, TenantId, UniqueKey, quote_identifier,
+};
 
 const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED;
                      SET LOCAL search_path TO DEFAULT;
@@ -65,6 +70,7 @@ const HOLDER: &str =
 pub async fn begin(
     pool: &Arc<Pool>,
     relations: Arc<Relations>,
+    row_types: &Arc<ask::RowTypes>,
     plan: &PlanHash,
     tenant: &TenantId,
 ) -> Result<Claim> {
@@ -96,6 +102,7 @@ pub async fn begin(
             connection,
             pool,
             relations,
+            row_types: Arc::clone(row_types),
             tenant,
             pid,
             baseline,
@@ -151,6 +158,7 @@ struct PostgresSession {
     connection: Lease,
     pool: Arc<Pool>,
     relations: Arc<Relations>,
+    row_types: Arc<ask::RowTypes>,
     /// The tenant that [`TENANT_SETTING`] names.
     tenant: TenantId,
     /// The server's process, to see it gone.
@@ -160,6 +168,17 @@ struct PostgresSession {
     /// Every statement so far ended well. Only then may the transaction commit (COMMIT of a failed
     /// transaction rolls back and reports success) and the connection be used again.
     sound: bool,
+}
+
+#[async_trait]
+impl Ask for PostgresSession {
+    async fn ask(&mut self, rows: &Rows<'_>, question: &Question<'_>) -> Result<Vec<Answer>> {
+        self.begin_step()?;
+        let answers =
+            ask::ask(&mut self.connection, &self.relations, &self.row_types, rows, question).await?;
+        self.sound = true;
+        Ok(answers)
+    }
 }
 
 #[async_trait]
@@ -201,6 +220,46 @@ impl Session for PostgresSession {
         }
         self.sound = true;
         Ok(found)
+    }
+
+    async fn disable_triggers(&mut self) -> Result<()> {
+        self.begin_step()?;
+        let set = sqlx::raw_sql(constraints::DISABLE_TRIGGERS).execute(&mut *self.connection).await;
+        set.map_err(|error| failure("unable to turn triggers off", error))?;
+        self.sound = true;
+        Ok(())
+    }
+
+    async fn broken_reference(
+        &mut self,
+        table: &OwnedTable,
+        tenant: &TenantId,
+        key: &ForeignKey,
+        only: Option<&str>,
+    ) -> Result<Option<Broken>> {
+        self.begin_step()?;
+        let unable = |error| failure(format!("unable to name tenant '{tenant}'"), error);
+        self.set_tenant(tenant).await.map_err(unable)?;
+        let (connection, relations) = (&mut self.connection, &self.relations);
+        let broken = constraints::broken_reference(connection, relations, table, key, only).await?;
+        self.sound = true;
+        Ok(broken)
+    }
+
+    async fn collision(
+        &mut self,
+        table: &OwnedTable,
+        tenant: &TenantId,
+        key: &UniqueKey,
+    ) -> Result<Option<Collision>> {
+        self.begin_step()?;
+        let unable = |error| failure(format!("unable to name tenant '{tenant}'"), error);
+        self.set_tenant(tenant).await.map_err(unable)?;
+        let (connection, relations) = (&mut self.connection, &self.relations);
+        constraints::wait_for_writers(connection, relations, &table.table.name).await?;
+        let collision = constraints::collision(connection, relations, table, key).await?;
+        self.sound = true;
+        Ok(collision)
     }
 
     async fn write_set(&mut self) -> Result<WriteSet> {
@@ -339,8 +398,8 @@ impl PostgresSession {
         self.set_tenant(tenant).await.map_err(unable)?;
         let mut questions = Vec::with_capacity(tables.len());
         for (number, owned) in tables.iter().enumerate() {
-            let from = owner::from_clause(&self.relations, &owned.table.name, None)?;
-            let predicate = owner::belongs_to(&self.relations, owner::only(owned)?, TENANT_FROM_SETTING)?;
+            let from = owner::rows(&self.relations, &owned.table.name)?;
+            let predicate = self.belongs_to(owned)?;
             questions.push(format!("SELECT {number} WHERE EXISTS (SELECT FROM {from} WHERE {predicate})"));
         }
         // Safe: quoted identifiers, checked type names and numbers; the tenant's id is a setting.
@@ -356,13 +415,18 @@ impl PostgresSession {
         Ok(())
     }
 
+    /// Whether a row belongs to the tenant that [`TENANT_SETTING`] names.
+    fn belongs_to(&self, owned: &OwnedTable) -> Result<String> {
+        owner::belongs_to(&self.relations, &owned.table.name, &owned.owners, TENANT_FROM_SETTING)
+    }
+
     async fn copy_out(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint> {
         let name = &table.table.name;
         let unable = |error| failure(format!("unable to read back table '{name}'"), error);
         self.set_tenant(tenant).await.map_err(unable)?;
         let columns = owner::stored_columns(&table.table);
-        let from = owner::from_clause(&self.relations, name, None)?;
-        let predicate = owner::belongs_to(&self.relations, owner::only(table)?, TENANT_FROM_SETTING)?;
+        let from = owner::rows(&self.relations, name)?;
+        let predicate = self.belongs_to(table)?;
         let sql = format!("COPY (SELECT {columns} FROM {from} WHERE {predicate}) TO STDOUT (FORMAT binary)");
         let mut stream = self.connection.copy_out_raw(&sql).await.map_err(unable)?;
         let (mut framing, mut tuples) = (TupleReader::default(), Tuples::default());

@@ -10,6 +10,7 @@
 //! write lock and says [`Claim::Held`] when it does not get it. While a session is open the neighbours'
 //! writers wait: sessions are to be short, and what a session writes is to be at hand before it begins.
 
+mod ask;
 mod facts;
 mod journal;
 mod probe;
@@ -25,11 +26,11 @@ use futures::stream::BoxStream;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use tokio::sync::Mutex;
 
-use super::{Claim, Facts, Hits, JournalEntry, Probe, Shard, Statistics, Wanted};
-use crate::database::sqlite::Database;
+use super::{Answer, Claim, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Wanted};
+use crate::database::sqlite::{Database, values};
 use crate::error::Result;
 use crate::limits::READER_WAIT;
-use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, Table, TenantId};
+use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, Table, TenantId, TypeKind};
 
 /// The writing connection between two sessions; none before the first, and after one that was dropped.
 type WriterSlot = Arc<Mutex<Option<SqliteConnection>>>;
@@ -77,12 +78,22 @@ impl Shard for SqliteShard {
         read::live_rows(self, table, tenants).await
     }
 
+    async fn ask(&self, rows: &Rows<'_>, question: &Question<'_>) -> Result<Vec<Answer>> {
+        let unable = |error| self.database.unable("open", error);
+        let mut connection = self.readers.acquire().await.map_err(unable)?;
+        ask::ask(&mut connection, rows, question).await
+    }
+
     async fn read(
         &self,
         table: &OwnedTable,
         tenant: &TenantId,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         read::stream(self, table, tenant)
+    }
+
+    async fn read_value(&self, type_name: &str, text: &str) -> Result<(TypeKind, Vec<u8>)> {
+        Ok(values::preferred(type_name, text))
     }
 
     async fn prepare_journal(&self) -> Result<()> {

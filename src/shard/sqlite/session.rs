@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteOperation, UpdateHoo
 use sqlx::{AssertSqlSafe, query};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{SqliteShard, journal};
+use super::{SqliteShard, ask, journal};
 use crate::database::sqlite::catalog::{JOURNAL_TABLE, SCHEMA, tables_without_rowid};
 use crate::database::sqlite::error::{explain, is_busy};
 use crate::database::sqlite::values::Parameters;
@@ -28,7 +28,9 @@ use crate::limits::{
 use crate::model::{
     Fingerprint, OwnedTable, PlanHash, Sequence, Table, TableName, TenantId, quote_identifier,
 };
-use crate::shard::{Chunk, ChunkStream, Claim, JournalEntry, Session, TableWrites, WriteSet};
+use crate::shard::{
+    Answer, Ask, Chunk, ChunkStream, Claim, JournalEntry, Question, Rows, Session, TableWrites, WriteSet,
+};
 
 /// What the update hook saw, by table; SQLite's thread writes, the session reads between statements.
 #[derive(Default)]
@@ -129,6 +131,13 @@ async fn watch(connection: &mut SqliteConnection) -> Result<Arc<Mutex<Seen>>, sq
 
 async fn total_changes(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("SELECT total_changes()").fetch_one(connection).await
+}
+
+#[async_trait]
+impl Ask for SqliteSession {
+    async fn ask(&mut self, rows: &Rows<'_>, question: &Question<'_>) -> Result<Vec<Answer>> {
+        ask::ask(&mut self.connection, rows, question).await
+    }
 }
 
 #[async_trait]

@@ -17,6 +17,7 @@ fn table(primary_key: &[&str]) -> Table {
         not_null: false,
         generated: false,
         has_default: false,
+        user_type: None,
     };
     Table {
         columns: vec![column("id", TypeKind::Int32), column("note", TypeKind::Text)],

@@ -52,6 +52,7 @@ pub fn column(name: &str, kind: TypeKind) -> Column {
         not_null: false,
         generated: false,
         has_default: false,
+        user_type: None,
     }
 }
 

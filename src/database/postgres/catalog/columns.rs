@@ -6,16 +6,17 @@
 use sqlx::postgres::PgConnection;
 
 use super::{Tables, Unsendable, with_user_tables};
-use crate::model::{Column, TypeKind};
+use crate::model::{Column, TypeKind, UserType};
 
-/// `base` resolves domains, however deep. `unsendable` are the types without a binary form, and those made of
+/// `base` resolves domains, however deep, with the modifier that one of them may give. `unsendable` are the types without a binary form, and those made of
 /// such a type: arrays, domains, composites, ranges.
 const COLUMNS: &str = concat!(
     with_user_tables!(),
-    ", base(oid, at) as (
-         select oid, oid from pg_type
+    ", base(oid, at, modifier) as (
+         select oid, oid, -1 from pg_type
          union all
-         select base.oid, t.typbasetype from base join pg_type t on t.oid = base.at where t.typtype = 'd'),
+         select base.oid, t.typbasetype, greatest(base.modifier, t.typtypmod)
+         from base join pg_type t on t.oid = base.at where t.typtype = 'd'),
        made_of(part, whole) as (
          select typelem, oid from pg_type where typelem <> 0
          union all select typbasetype, oid from pg_type where typtype = 'd'
@@ -34,7 +35,15 @@ const COLUMNS: &str = concat!(
               where c.conrelid = a.attrelid and c.contype = 'c' and c.convalidated and c.conkey = array[a.attnum]
                 and pg_get_constraintdef(c.oid) = format('CHECK ((%I IS NOT NULL))', a.attname)),
             a.attgenerated <> '', a.atthasdef or a.attidentity <> '' or declared.typdefault is not null,
-            a.atttypid in (select oid from unsendable)
+            a.atttypid in (select oid from unsendable),
+            case declared.typtype when 'd' then format_type(base.at, base.modifier) end,
+            case declared.typtype
+              when 'd' then array(select pg_get_expr(c.conbin, 0)
+                                  from base domain join pg_constraint c on c.contypid = domain.at
+                                  where domain.oid = declared.oid and c.contype = 'c' order by c.oid)
+              when 'e' then array(select e.enumlabel::text from pg_enum e
+                                  where e.enumtypid = declared.oid order by e.enumsortorder)
+            end
      from user_tables u
      join pg_attribute a on a.attrelid = u.oid and a.attnum > 0 and not a.attisdropped
      join pg_type declared on declared.oid = a.atttypid
@@ -44,7 +53,20 @@ const COLUMNS: &str = concat!(
      order by u.oid, a.attnum"
 );
 
-type Row = (i64, String, String, String, String, String, bool, bool, bool, bool);
+type Row = (
+    i64,
+    String,
+    String,
+    String,
+    String,
+    String,
+    bool,
+    bool,
+    bool,
+    bool,
+    Option<String>,
+    Option<Vec<String>>,
+);
 
 /// Fills in the columns, in physical order.
 pub async fn read(
@@ -53,8 +75,9 @@ pub async fn read(
     unsendable: &mut Vec<Unsendable>,
 ) -> Result<(), sqlx::Error> {
     let rows: Vec<Row> = sqlx::query_as(COLUMNS).fetch_all(connection).await?;
-    for (oid, name, type_name, schema, base, class, not_null, generated, has_default, without_binary) in rows
-    {
+    for row in rows {
+        let (oid, name, type_name, schema, base, class, not_null, generated, has_default, ..) = row;
+        let (.., without_binary, domain_base, details) = row;
         // A table that was created between the two queries is not there; it will be the next time.
         let Some(table) = tables.get_mut(&oid) else { continue };
         if without_binary && !generated {
@@ -65,7 +88,12 @@ pub async fn read(
             });
         }
         let kind = kind(&schema, &base, &class);
-        table.columns.push(Column { name, type_name, kind, not_null, generated, has_default });
+        let user_type = match (domain_base, details) {
+            (Some(base), checks) => Some(UserType::Domain { base, checks: checks.unwrap_or_default() }),
+            (None, Some(labels)) => Some(UserType::Enum { labels }),
+            (None, None) => None,
+        };
+        table.columns.push(Column { name, type_name, kind, not_null, generated, has_default, user_type });
     }
     Ok(())
 }

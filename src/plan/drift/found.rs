@@ -1,0 +1,99 @@
+//! What the tenants' rows say about a change that does not hold for every value.
+
+use std::collections::BTreeMap;
+
+use super::{Doubt, Drift};
+use crate::limits::DIFFERENCES_NAMED_MAX;
+use crate::model::adapt::Unfit;
+
+/// What was found in the rows of the plan's tenants in one table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Values that do not fit, by the column's position in the adaptation.
+    misfits: BTreeMap<usize, Misfits>,
+    /// Values that are not NULL in columns that are not written, by column.
+    dropped: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Misfits {
+    values: u64,
+    /// The first rows and why, a few at the most.
+    first: Vec<String>,
+}
+
+impl Found {
+    /// Adds a value that does not fit; `row` names the row where the first few of them are named.
+    pub fn add_misfit(&mut self, column: usize, why: Unfit, row: impl FnOnce() -> String) {
+        let misfits = self.misfits.entry(column).or_default();
+        misfits.values += 1;
+        if misfits.first.len() < DIFFERENCES_NAMED_MAX {
+            misfits.first.push(format!("that of {} {why}", row()));
+        }
+    }
+
+    /// Adds values of a column that is not written.
+    pub fn add_dropped(&mut self, column: &str, values: u64) {
+        *self.dropped.entry(column.to_owned()).or_default() += values;
+    }
+}
+
+/// Hint of a refusal that more than a better schema can lift.
+pub const HINT_DROPPED: &str =
+    "--allow-dropped restores without the values of dropped columns, which `apply` keeps in Parquet files";
+
+/// Hint for differences that a person knows more about than the schema says.
+pub const HINT_DECLARE: &str =
+    "renamed columns and values of new ones can be declared in [shards.NAME.drift] of the configuration";
+
+/// How the rows decide the differences that depend on them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// All differences that a rule covers.
+    pub covered: Vec<String>,
+    /// All differences that stop the plan.
+    pub refused: Vec<String>,
+    /// Whether one of those is lifted by allowing dropped columns.
+    pub lacks_allowance: bool,
+}
+
+impl Drift {
+    /// Decides by the rows what the schema alone could not.
+    pub fn judge(&self, found: &Found, allow_dropped: bool) -> Judged {
+        let mut judged =
+            Judged { covered: self.covered.clone(), refused: self.refused.clone(), lacks_allowance: false };
+        if !self.refused.is_empty() {
+            return judged;
+        }
+        for doubt in &self.doubts {
+            match doubt {
+                Doubt::Values { column, what } => match found.misfits.get(column) {
+                    None => judged.covered.push(format!("{what}: every value of the tenants fits")),
+                    Some(Misfits { values, first }) => {
+                        let first = first.join(", ");
+                        judged
+                            .refused
+                            .push(format!("{what}: {values} values of the tenants do not fit: {first}"));
+                    }
+                },
+                Doubt::Dropped { column, what } => {
+                    match found.dropped.get(column).copied().unwrap_or_default() {
+                        0 => judged.covered.push(format!("{what}; it was NULL in all rows of the tenants")),
+                        values if allow_dropped => {
+                            judged
+                                .covered
+                                .push(format!("{what}; {values} values of the tenants go to Parquet files"));
+                        }
+                        values => {
+                            judged
+                                .refused
+                                .push(format!("{what}, but {values} rows of the tenants have a value"));
+                            judged.lacks_allowance = true;
+                        }
+                    }
+                }
+            }
+        }
+        judged
+    }
+}

@@ -1,0 +1,233 @@
+//! Questions about rows that are not in the database, as SQL over a relation of the asked rows (`k`) and the live table
+//! (`r`).
+//!
+//! A question is answered in one statement; only live rows that were found are looked up a second time, for their
+//! owners. The terms and operators of keys come from the catalog, which spells every name with its schema.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Row};
+use tokio::sync::Mutex;
+
+use super::super::{Answer, LiveRow, Question, Rows};
+use crate::database::postgres::catalog::Relations;
+use crate::database::postgres::error::failure;
+use crate::database::postgres::owner;
+use crate::database::postgres::relation::{self, PLACE, RowType};
+use crate::error::{Error, Result};
+use crate::model::{ForeignKey, KeyTerm, Table, TableName, TenantId, UniqueKey, quote_identifier};
+
+/// Row types of the tables that were asked about: read once, they cannot change while a plan holds.
+#[derive(Default)]
+pub struct RowTypes(Mutex<BTreeMap<TableName, Arc<RowType>>>);
+
+impl RowTypes {
+    async fn get(
+        &self,
+        connection: &mut PgConnection,
+        relations: &Relations,
+        name: &TableName,
+    ) -> Result<Arc<RowType>> {
+        let mut known = self.0.lock().await;
+        if let Some(row_type) = known.get(name) {
+            return Ok(Arc::clone(row_type));
+        }
+        let row_type = Arc::new(relation::row_type(connection, relations, name).await?);
+        known.insert(name.clone(), Arc::clone(&row_type));
+        Ok(row_type)
+    }
+}
+
+/// Asks.
+pub async fn ask(
+    connection: &mut PgConnection,
+    relations: &Relations,
+    row_types: &RowTypes,
+    rows: &Rows<'_>,
+    question: &Question<'_>,
+) -> Result<Vec<Answer>> {
+    let table = &rows.owned.table;
+    if rows.tuples.is_empty() {
+        return Ok(Vec::new());
+    }
+    let row_type = row_types.get(connection, relations, &table.name).await?;
+    let asked = row_type.from_item("k");
+    let (sql, needed) = match question {
+        Question::Taken(key) => (taken(&asked, relations, table, key)?, columns_of(key)),
+        Question::NoParent { key, lock } => {
+            (no_parent(&asked, relations, key, *lock)?, Some(key.columns.as_slice()))
+        }
+        Question::Detached => (detached(&asked, relations, rows)?, None),
+        Question::Fails([]) => return Ok(Vec::new()),
+        Question::Fails(conditions) => (fails(&asked, conditions), None),
+    };
+    let unfit = |error| Error::failed(format!("unable to ask about rows of '{}'", table.name)).because(error);
+    let array = row_type.bind(table, rows.tuples, needed).map_err(unfit)?;
+    let unable = |error| failure(format!("unable to ask about rows of '{}'", table.name), error);
+    // Safe: quoted identifiers, and expressions that the server itself gave; the rows are bound. A prepared
+    // statement: it comes again with every tenant, and looking up its row type would end an unnamed one.
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(array);
+    let found = query.fetch_all(&mut *connection).await.map_err(unable)?;
+    let mut answers = Vec::with_capacity(found.len());
+    let mut places = Vec::with_capacity(found.len());
+    for row in &found {
+        let (answer, place) = read(row).map_err(unable)?;
+        answers.push(answer);
+        places.push(place);
+    }
+    if matches!(question, Question::Taken(_)) && !answers.is_empty() {
+        let owners = owners(connection, relations, rows, &places).await?;
+        for (answer, place) in answers.iter_mut().zip(places) {
+            if let Some(live) = &mut answer.live {
+                live.owners = owners.get(&place).cloned().unwrap_or_default();
+            }
+        }
+    }
+    answers.sort_by_key(|answer| (answer.row, answer.part));
+    Ok(answers)
+}
+
+/// Where a live row is: its table, a partition perhaps, and its place there.
+type Place = (i64, String);
+
+fn read(row: &PgRow) -> Result<(Answer, Place), sqlx::Error> {
+    let number: i64 = row.try_get(0)?;
+    let part: i32 = row.try_get(1)?;
+    let tuple = relation::tuple_at(row, 2)?;
+    let answer = Answer {
+        row: usize::try_from(number - 1).unwrap_or_default(),
+        part: usize::try_from(part).unwrap_or_default(),
+        live: tuple.map(|tuple| LiveRow { owners: Vec::new(), tuple }),
+    };
+    Ok((answer, (row.try_get(3)?, row.try_get(4)?)))
+}
+
+/// The columns that a key needs; all of them for one over expressions or a part of the rows.
+fn columns_of(key: &UniqueKey) -> Option<&[String]> {
+    (!key.columns.is_empty() && key.predicate.is_none()).then_some(key.columns.as_slice())
+}
+
+/// Pairs of asked and live rows that collide in a key. Rows with a NULL in it collide with nothing, or, where NULLs
+/// are not distinct, with those that have their NULLs in the same places: these few are looked for on their own, since
+/// no index serves them.
+fn taken(asked: &str, relations: &Relations, table: &Table, key: &UniqueKey) -> Result<String> {
+    if key.terms.is_empty() {
+        return Err(Error::bug(format!("key '{}' of '{}' has no terms", key.name, table.name)));
+    }
+    let terms: Vec<String> = key
+        .terms
+        .iter()
+        .enumerate()
+        .map(|(number, term)| format!("({}) AS \"reinstate {number}\"", term.sql))
+        .collect();
+    let terms = terms.join(", ");
+    let holds = key.predicate.as_ref().map_or_else(String::new, |sql| format!(" WHERE ({sql})"));
+    let live = relations.from_item(&table.name)?;
+    let sent = relation::sent(table, "r");
+    let select = format!(
+        "SELECT k.{PLACE}::pg_catalog.int8, 0, {sent}, r.tableoid::pg_catalog.int8, r.ctid::pg_catalog.text
+         FROM (SELECT {PLACE}, {terms} FROM {asked}{holds}) k
+         JOIN (SELECT tableoid, ctid, *, {terms} FROM {live}{holds}) r ON"
+    );
+    let pairs = |with: fn(usize, &KeyTerm) -> String| {
+        let each = key.terms.iter().enumerate().map(|(number, term)| with(number, term));
+        each.collect::<Vec<_>>().join(" AND ")
+    };
+    let mut sql = format!("{select} {}", pairs(collides));
+    if key.nulls_not_distinct {
+        let nulls: Vec<String> =
+            (0..key.terms.len()).map(|number| format!("k.\"reinstate {number}\" IS NULL")).collect();
+        let same = pairs(|number, term| {
+            let null = format!("k.\"reinstate {number}\" IS NULL AND r.\"reinstate {number}\" IS NULL");
+            format!("({} OR {null})", collides(number, term))
+        });
+        sql = format!("{sql} UNION ALL {select} ({}) AND {same}", nulls.join(" OR "));
+    }
+    Ok(sql)
+}
+
+fn collides(number: usize, term: &KeyTerm) -> String {
+    let operator = term.operator.as_deref().unwrap_or("OPERATOR(pg_catalog.=)");
+    format!("r.\"reinstate {number}\" {operator} k.\"reinstate {number}\"")
+}
+
+fn no_parent(asked: &str, relations: &Relations, key: &ForeignKey, lock: bool) -> Result<String> {
+    let parent = relations.from_item(&key.parent)?;
+    let quoted = |columns: &[String]| columns.iter().map(|name| quote_identifier(name)).collect::<Vec<_>>();
+    let (own, theirs) = (quoted(&key.columns), quoted(&key.parent_columns));
+    let set: Vec<String> = own.iter().map(|column| format!("k.{column} IS NOT NULL")).collect();
+    let mut operators = key.operators.iter().map(String::as_str);
+    let equal: Vec<String> = own
+        .iter()
+        .zip(&theirs)
+        .map(|(own, theirs)| {
+            format!("p.{theirs} {} k.{own}", operators.next().unwrap_or("OPERATOR(pg_catalog.=)"))
+        })
+        .collect();
+    let lock = if lock { " FOR KEY SHARE OF p" } else { "" };
+    Ok(format!(
+        "SELECT k.{PLACE}::pg_catalog.int8, 0, NULL::pg_catalog.bytea, 0::pg_catalog.int8, ''::pg_catalog.text
+         FROM {asked} WHERE {} AND NOT EXISTS (SELECT FROM {parent} p WHERE {}{lock})",
+        set.join(" AND "),
+        equal.join(" AND ")
+    ))
+}
+
+fn detached(asked: &str, relations: &Relations, rows: &Rows<'_>) -> Result<String> {
+    let detached = owner::detached(relations, &rows.owned.owners, "k")?;
+    Ok(format!(
+        "SELECT k.{PLACE}::pg_catalog.int8, 0, NULL::pg_catalog.bytea, 0::pg_catalog.int8, ''::pg_catalog.text
+         FROM {asked} WHERE {detached}"
+    ))
+}
+
+fn fails(asked: &str, conditions: &[String]) -> String {
+    let each: Vec<String> = conditions
+        .iter()
+        .enumerate()
+        .map(|(number, condition)| {
+            format!(
+                "SELECT {PLACE}::pg_catalog.int8, {number}, NULL::pg_catalog.bytea, 0::pg_catalog.int8,
+                        ''::pg_catalog.text
+                 FROM asked WHERE NOT ({condition})"
+            )
+        })
+        .collect();
+    format!("WITH asked AS MATERIALIZED (SELECT * FROM {asked}) {}", each.join(" UNION ALL "))
+}
+
+/// The owners of live rows by their places.
+async fn owners(
+    connection: &mut PgConnection,
+    relations: &Relations,
+    rows: &Rows<'_>,
+    places: &[Place],
+) -> Result<HashMap<Place, Vec<TenantId>>> {
+    let name = &rows.owned.table.name;
+    let owner::Scanned { from, owner, .. } = owner::looked_up(relations, name, &rows.owned.owners, "r")?;
+    let mut by_table: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
+    for (table, place) in places {
+        by_table.entry(*table).or_default().push(place);
+    }
+    let mut found: HashMap<Place, Vec<TenantId>> = HashMap::new();
+    for (table, places) in by_table {
+        let sql = format!(
+            "SELECT r.ctid::pg_catalog.text, {owner} FROM {from}
+             WHERE r.tableoid OPERATOR(pg_catalog.=) $1::pg_catalog.oid
+               AND r.ctid OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.text[]::pg_catalog.tid[])"
+        );
+        // Safe: quoted identifiers; the places are bound.
+        let query = sqlx::query_as(AssertSqlSafe(sql)).bind(table).bind(&places).persistent(false);
+        let owned: Vec<(String, Option<String>)> =
+            query.fetch_all(&mut *connection).await.map_err(|error| {
+                failure(format!("unable to learn the owners of live rows of '{name}'"), error)
+            })?;
+        for (place, owner) in owned {
+            let owners = found.entry((table, place)).or_default();
+            owners.extend(owner.map(TenantId::new));
+        }
+    }
+    Ok(found)
+}
