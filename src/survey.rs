@@ -271,6 +271,9 @@ impl Surveyed {
             warnings: self.facts.warnings.clone(),
             drift,
             gone: self.gone(tenants),
+            triggers_stay_on: self.facts.triggers_stay_on.clone(),
+            unlockable: self.facts.unlockable.clone(),
+            materialized: self.facts.materialized.clone(),
             contents,
         })
     }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::format::{bytes, count};
 use super::table::table;
 use crate::model::{SnapshotId, TenantId};
-use crate::plan::{Plan, TenantPlan, TenantShard};
+use crate::plan::{Constraints, Plan, Prover, TenantPlan, TenantShard};
 use crate::replay::{Outcome, ShardStatus};
 use crate::shard::JournalEntry;
 use crate::snapshot::{Manifest, PruneReport, State, Summary, VerifyReport};
@@ -31,6 +31,7 @@ pub fn plan(plan: &Plan, detail: bool) -> String {
             "Shard '{}': snapshot {} of {}, into {}",
             shard.name, shard.snapshot, shard.taken_at, shard.target
         );
+        let _ = writeln!(out, "  keys: {}", proved(&shard.constraints));
         for drift in &shard.drift {
             let _ = writeln!(out, "  drift: {drift}");
         }
@@ -66,6 +67,14 @@ pub fn plan(plan: &Plan, detail: bool) -> String {
         bytes(plan.bytes())
     );
     out
+}
+
+fn proved(constraints: &Constraints) -> String {
+    let how = match constraints.by {
+        Prover::Server => "checked by the server, triggers on",
+        Prover::Engine => "proved by the engine, triggers off",
+    };
+    format!("{how} ({})", constraints.reason)
 }
 
 fn plan_by_table(plan: &Plan) -> String {

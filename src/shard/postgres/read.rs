@@ -65,11 +65,13 @@ pub async fn value(
     let type_name = owner::type_name(type_name).map_err(|error| unable().because(error))?;
     // Safe: a checked type name; the text is bound.
     let sql = sqlx::AssertSqlSafe(format!("SELECT ($1::text)::{type_name}"));
-    let row = sqlx::query(sql)
-        .bind(text)
-        .fetch_one(connection)
-        .await
-        .map_err(|error| unable().because(in_words(error)))?;
+    let row = sqlx::query(sql).bind(text).fetch_one(connection).await.map_err(|error| {
+        if is_invalid_value(&error) {
+            unable().because(in_words(error))
+        } else {
+            failure("unable to read a value", error)
+        }
+    })?;
     let value = row.try_get_raw(0).map_err(|error| unable().because(error))?;
     let bytes = value.as_bytes().map_err(|error| unable().because(error))?;
     Ok((TypeKind::Opaque, bytes.to_vec()))
