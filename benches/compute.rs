@@ -186,6 +186,10 @@ fn findings(tenants: usize) -> Findings {
         warnings: Vec::new(),
         drift: BTreeMap::new(),
         gone: BTreeMap::new(),
+        renamed: BTreeMap::new(),
+        triggers_stay_on: None,
+        unlockable: Default::default(),
+        materialized: BTreeMap::new(),
         contents: ids().map(|id| (id, (0..50).map(rows).collect())).collect(),
     };
     Findings {
