@@ -306,6 +306,9 @@ pub struct Table {
     /// What a row of a partitioned table must meet to have a partition to go to: SQL over the table's columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition_bound: Option<String>,
+    /// Columns whose values named large objects when the snapshot was taken; not asked of a live shard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub large_objects: Vec<String>,
     /// The user's triggers.
     pub triggers: Vec<Trigger>,
     /// Sequences that feed its columns.
@@ -329,6 +332,7 @@ impl Table {
             partition_keys: vec![],
             checks: vec![],
             partition_bound: None,
+            large_objects: vec![],
             triggers: vec![],
             sequences: vec![],
         }
