@@ -106,6 +106,11 @@ pub const READER_WAIT: Duration = Duration::from_secs(86_400);
 /// Ways to an owner that one table may have: each is joined in every scan of it.
 pub const OWNER_WAYS_MAX: usize = 64;
 
+/// Pairs of tenants that a snapshot names for each foreign key that ties them together: the strongest.
+pub const TIES_KEPT_MAX: usize = 1_000;
+/// Disputed rows that a snapshot names for each table.
+pub const DISPUTED_NAMED_MAX: usize = 5;
+
 /// Differing rows that a verification names, for each table of a tenant.
 pub const DIFFERENCES_NAMED_MAX: usize = 10;
 

@@ -269,7 +269,7 @@ impl Surveyed {
             live: self.facts.identity.clone(),
             live_tables: self.facts.tables.clone(),
             obstacles: self.facts.obstacles.clone(),
-            warnings: self.facts.warnings.clone(),
+            warnings: [self.facts.warnings.clone(), self.ties(tenants)].concat(),
             renamed: self.renamed(),
             drift,
             gone: self.gone(tenants),
@@ -278,6 +278,11 @@ impl Surveyed {
             materialized: self.facts.materialized.clone(),
             contents,
         })
+    }
+
+    /// What ties the tenants to others.
+    fn ties(&self, tenants: &[TenantId]) -> Vec<String> {
+        self.source.snapshot().manifest().ties.iter().flat_map(|ties| ties.lines(tenants)).collect()
     }
 
     /// How many rows stay as they are, of those that belong to whoever points at them.

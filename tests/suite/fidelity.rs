@@ -8,60 +8,72 @@ use crate::cluster::{Cluster, psql};
 use crate::world::{Run, command, output};
 
 /// One database with a root table `public.sites` (tenants 1 to 3), a configuration and a store.
-struct Shop {
-    dir: tempfile::TempDir,
-    url: String,
+pub struct Shop {
+    pub dir: tempfile::TempDir,
+    pub url: String,
 }
 
 const SITES: &str = "create table public.sites (id int primary key, name text);
     insert into public.sites values (1, 'victim'), (2, 'neighbour'), (3, 'other');\n";
 
 impl Shop {
-    fn new(sql: &str) -> Self {
+    pub fn new(sql: &str) -> Self {
         let url = Cluster::start().new_database();
         psql(&url, &format!("{SITES}{sql}"));
         Self { dir: tempfile::tempdir().expect("temp dir"), url }
     }
 
-    fn init(&self) {
-        let store = format!("file://{}", self.dir.path().join("store").display());
-        let shard = format!("main={}", self.url);
-        self.run(&["init", "--shard", &shard, "--root", "public.sites", "--store", &store]).exits(0);
+    pub fn init(&self) {
+        self.try_init().exits(0);
     }
 
-    fn with_snapshot(sql: &str) -> Self {
+    #[must_use = "assert the exit code"]
+    pub fn try_init(&self) -> Run {
+        let store = format!("file://{}", self.dir.path().join("store").display());
+        let shard = format!("main={}", self.url);
+        self.run(&["init", "--shard", &shard, "--root", "public.sites", "--store", &store])
+    }
+
+    pub fn with_snapshot(sql: &str) -> Self {
         let shop = Self::new(sql);
         shop.init();
         shop.run(&["snapshot", "create"]).exits(0);
         shop
     }
 
-    fn run(&self, args: &[&str]) -> Run {
+    pub fn run(&self, args: &[&str]) -> Run {
         output(command(self.dir.path(), args))
     }
 
-    fn sql(&self, sql: &str) -> String {
+    pub fn sql(&self, sql: &str) -> String {
         psql(&self.url, sql)
     }
 
-    fn plan(&self) -> Run {
-        std::fs::write(self.dir.path().join("tenants.txt"), "1\n").expect("write");
-        let _ = std::fs::remove_file(self.dir.path().join("plan.json"));
-        self.run(&["plan", "--tenants", "tenants.txt", "-o", "plan.json"])
+    #[must_use = "assert the exit code"]
+    pub fn plan(&self) -> Run {
+        self.plan_with(&[])
     }
 
-    fn apply(&self) -> Run {
+    /// A plan for tenant 1 with more arguments.
+    #[must_use = "assert the exit code"]
+    pub fn plan_with(&self, more: &[&str]) -> Run {
+        std::fs::write(self.dir.path().join("tenants.txt"), "1\n").expect("write");
+        let _ = std::fs::remove_file(self.dir.path().join("plan.json"));
+        self.run(&[&["plan", "--tenants", "tenants.txt", "-o", "plan.json"], more].concat())
+    }
+
+    pub fn apply(&self) -> Run {
         self.run(&["apply", "plan.json", "--confirm", "1"])
     }
 
     /// The binary form of what a query selects.
-    fn binary(&self, query: &str) -> Vec<u8> {
+    pub fn binary(&self, query: &str) -> Vec<u8> {
         let file = self.dir.path().join("copy.bin");
         psql(&self.url, &format!("\\copy ({query}) to '{}' (format binary)", file.display()));
         std::fs::read(file).expect("read")
     }
 
-    fn binaries(&self, queries: &[&str]) -> Vec<Vec<u8>> {
+    pub fn binaries(&self, queries: &[&str]) -> Vec<Vec<u8>> {
         queries.iter().map(|query| self.binary(query)).collect()
     }
 }

@@ -13,6 +13,7 @@ mod world;
 mod ask;
 mod bad_input;
 mod conformance;
+mod constraints;
 mod drift;
 mod drill;
 mod fidelity;

@@ -6,6 +6,7 @@
 //! ```
 
 mod compare;
+mod doubts;
 mod owners;
 mod renamed;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TableName;
 
+pub use doubts::{Between, Disputed, Doubts, Ties};
 pub use owners::{AsText, Belongs, OwnedTable, OwnerPath, Owners, Step, TenancyError};
 
 /// How the owner of a table's rows is found, row by row.
@@ -158,3 +160,6 @@ impl Tenancy {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
