@@ -245,7 +245,7 @@ async fn take_snapshot(config: &Config) -> reinstate::Result<()> {
     let store = Store::open(config.store.as_deref().expect("a store"))?;
     let (name, shard) = config.shards.iter().next().expect("a shard");
     let source = live::open(name, &shard.url, &shard.tenancy, 1).await?;
-    let options = CreateOptions { memory_bytes: 64 << 20, retain_days: 1 };
+    let options = CreateOptions { memory_bytes: 64 << 20, retain_days: 1, ..CreateOptions::default() };
     snapshot::create(&store, name, source.as_ref(), &shard.tenancy, &options, &Silent).await?;
     Ok(())
 }
