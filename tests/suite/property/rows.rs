@@ -309,7 +309,10 @@ fn impossible(
                         && gone[link.parent][*parent]
                         && !owners[t][r].is_subset(&owners[link.parent][*parent])
                 };
-                complete && (named.is_empty() || named.iter().any(elsewhere))
+                // A row that several have a part in, left behind alone.
+                let dangles =
+                    |parent: &usize| !gone[t][r] && is_common(tables, t) && gone[link.parent][*parent];
+                complete && (named.is_empty() || named.iter().any(elsewhere) || named.iter().any(dangles))
             });
             verdicts.push(ghost || broken);
         }

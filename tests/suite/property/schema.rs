@@ -398,8 +398,7 @@ impl Maker {
                 let parent = if self.chance(25) && targets.contains(&t) { t } else { self.any(&targets) };
                 let mut table = self.tables[t].clone();
                 let keep = std::mem::take(&mut table.one_of);
-                let enforced =
-                    if parent <= t && self.rng.bool() { Enforced::AtOnce } else { Enforced::AtCommit };
+                let enforced = if self.rng.bool() { Enforced::AtOnce } else { Enforced::AtCommit };
                 self.link(&mut table, parent, false, enforced);
                 table.one_of = keep;
                 self.tables[t] = table;
