@@ -161,6 +161,16 @@ pub struct ForeignKey {
     pub operators: Vec<String>,
 }
 
+/// A foreign key that only one partition of a table has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartitionKey {
+    /// The foreign key.
+    pub key: ForeignKey,
+    /// The rows of the partition: SQL over the table's columns.
+    pub rows: String,
+}
+
 /// A unique or exclusion constraint, or a unique index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -287,9 +297,15 @@ pub struct Table {
     pub unique_keys: Vec<UniqueKey>,
     /// Foreign keys.
     pub foreign_keys: Vec<ForeignKey>,
+    /// Foreign keys of single partitions.
+    #[serde(default)]
+    pub partition_keys: Vec<PartitionKey>,
     /// CHECK constraints.
     #[serde(default)]
     pub checks: Vec<Check>,
+    /// What a row of a partitioned table must meet to have a partition to go to: SQL over the table's columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_bound: Option<String>,
     /// The user's triggers.
     pub triggers: Vec<Trigger>,
     /// Sequences that feed its columns.
@@ -310,7 +326,9 @@ impl Table {
             primary_index: None,
             unique_keys: vec![],
             foreign_keys: vec![],
+            partition_keys: vec![],
             checks: vec![],
+            partition_bound: None,
             triggers: vec![],
             sequences: vec![],
         }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     Findings, PLAN_FORMAT, Plan, Request, ShardFindings, ShardPlan, TableDrift, TenantPlan, TenantShard,
-    drift, order, rails,
+    constraints, drift, order, rails,
 };
 use crate::error::{Error, Result};
 use crate::model::{
@@ -28,7 +28,7 @@ pub fn make(request: &Request, findings: &Findings, now: Timestamp) -> Result<Pl
         rails::check_target(request, found)?;
         let drift = check_schema(found, request.allow_dropped)?;
         check_obstacles(found)?;
-        shards.push(shard_plan(found, drift)?);
+        shards.push(shard_plan(request, found, drift)?);
     }
     // The catalogue comes last: a tenant is listed again only when everything else of it is back.
     shards.sort_by_key(|shard| (shard.name == findings.root_shard, shard.name.clone()));
@@ -76,8 +76,14 @@ fn check_rules(found: &ShardFindings) -> Result<()> {
         return Err(Error::undecided(format!("unable to plan for shard '{}': {error}", found.name))
             .hint("correct the rule in the configuration"));
     }
+    // Columns may have got other names since, which is no other rule.
+    let now = |table: &TableName, column: &str| {
+        let renamed = found.renamed.get(table).and_then(|renamed| renamed.get(column));
+        renamed.map_or_else(|| column.to_owned(), Clone::clone)
+    };
     for (table, rule) in &found.rules.rules {
-        let taken = found.taken_rules.rules.get(table);
+        let taken = found.taken_rules.rules.get(table).map(|taken| taken.renamed(table, &now));
+        let taken = taken.as_ref();
         let is_gone = matches!(rule, Rule::Excluded { .. }) && live_table(found, table).is_none();
         let differs =
             taken.is_some_and(|taken| taken != rule && (taken.is_owned() || rule.is_owned()) && !is_gone);
@@ -162,20 +168,16 @@ fn live_table<'a>(found: &'a ShardFindings, name: &TableName) -> Option<&'a Tabl
     found.live_tables.iter().find(|table| table.name == *name)
 }
 
-fn shard_plan(found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
+fn shard_plan(request: &Request, found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
     let planned = planned_tables(found);
-    let live: Vec<Table> = planned
-        .iter()
-        .filter_map(|name| live_table(found, name))
-        .cloned()
-        .map(|mut table| {
-            if matches!(found.live, DatabaseIdentity::Sqlite { .. }) {
-                // `PRAGMA defer_foreign_keys` defers every key of SQLite.
-                table.foreign_keys.iter_mut().for_each(|key| key.deferrable = true);
-            }
-            table
-        })
-        .collect();
+    let mut live: Vec<Table> = planned.iter().filter_map(|name| live_table(found, name)).cloned().collect();
+    let constraints = constraints::choose(request.constraints, found, &live)?;
+    let mut warnings = found.warnings.clone();
+    warnings.extend(constraints::warnings(&constraints, found, &live));
+    if matches!(found.live, DatabaseIdentity::Sqlite { .. }) || constraints.by_engine() {
+        // `PRAGMA defer_foreign_keys` defers every key of SQLite; with triggers off none is checked on the way.
+        live.iter_mut().flat_map(|table| &mut table.foreign_keys).for_each(|key| key.deferrable = true);
+    }
     let owners = planned_owners(found, &planned)?;
     let ordered =
         order::parents_first(&live.iter().collect::<Vec<_>>(), &links(&owners)).map_err(|cycle| {
@@ -185,7 +187,8 @@ fn shard_plan(found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
                 found.name,
                 listed(&names, "table")
             ))
-            .hint("make one of the keys DEFERRABLE, so that it can be checked at commit")
+            .hint("plan with --constraints=engine: with triggers off, keys may run in circles (docs/privileges.md)")
+            .hint("or make one of the keys DEFERRABLE, so that it can be checked at commit")
         })?;
     let tables = ordered.iter().map(|name| owned_table(found, name)).collect::<Result<Vec<_>>>()?;
     let others = other_tables(found, &planned)?;
@@ -206,7 +209,8 @@ fn shard_plan(found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
         others,
         drift,
         adaptations,
-        warnings: found.warnings.clone(),
+        constraints,
+        warnings,
     })
 }
 

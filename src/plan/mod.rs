@@ -7,6 +7,7 @@
 //! A [`Plan`] can be printed, compared, saved and hashed, and binds snapshot, target, tenants and counts. Only
 //! [`rails`] can make an [`ApprovedPlan`], and only that can be replayed.
 
+mod constraints;
 mod document;
 pub mod drift;
 mod make;
@@ -24,6 +25,7 @@ use crate::model::{
     TenantId,
 };
 
+pub use constraints::{Constraints, ConstraintsChoice, Prover};
 pub use drift::schema_hash;
 pub use make::make;
 pub use rails::ApprovedPlan;
@@ -44,6 +46,8 @@ pub struct Request {
     pub into: BTreeSet<ShardName>,
     /// Whether rows may come back without the values of columns that are gone; those go to files.
     pub allow_dropped: bool,
+    /// Who shall prove the keys of restored rows.
+    pub constraints: ConstraintsChoice,
 }
 
 /// What was found in the snapshots and in the live shards; gathered by `survey`.
@@ -88,10 +92,18 @@ pub struct ShardFindings {
     pub obstacles: BTreeMap<TableName, Vec<String>>,
     /// What the operator should know.
     pub warnings: Vec<String>,
+    /// Columns that have another name than in the snapshot, as declared.
+    pub renamed: BTreeMap<TableName, BTreeMap<String, String>>,
     /// How the tables that tenants own rows of have changed since the snapshot.
     pub drift: BTreeMap<TableName, TableDrift>,
     /// Rows of the requested tenants in tables of the snapshot that are not live.
     pub gone: BTreeMap<TableName, u64>,
+    /// Why triggers cannot be turned off, if they cannot.
+    pub triggers_stay_on: Option<String>,
+    /// Tables whose rows the role may not lock.
+    pub unlockable: BTreeSet<TableName>,
+    /// Materialised views and the tables that they are made of.
+    pub materialized: BTreeMap<TableName, BTreeSet<TableName>>,
     /// The requested tenants' rows in the snapshot.
     pub contents: BTreeMap<TenantId, Vec<TenantTable>>,
 }
@@ -194,6 +206,8 @@ pub struct ShardPlan {
     /// How rows of `tables` get the shape of the live table, where that has changed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub adaptations: BTreeMap<TableName, Adaptation>,
+    /// Who proves the keys of the restored rows.
+    pub constraints: Constraints,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }

@@ -10,6 +10,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 
 use super::adapted::{self, Taken};
+use super::prove::Proof;
 use super::referenced::Choice;
 use super::{Run, ShardStatus};
 use crate::connect::ConnectedShard;
@@ -69,9 +70,17 @@ impl Steps<'_> {
         let mut dropped = Vec::new();
         let tables = self.tables()?;
         let mut choice = self.choose(session, &tables).await?;
+        let mut proof = None;
+        if self.planned.constraints.by_engine() {
+            session.disable_triggers().await?;
+            proof = Some(Proof::new(tables.iter().map(|(owned, _)| *owned).collect(), &self.tenant.id));
+        }
         for (owned, rows) in tables {
             self.settle(session, owned, &mut choice).await?;
-            dropped.extend(self.write(session, owned, rows, &mut choice).await?);
+            dropped.extend(self.write(session, owned, rows, &mut choice, proof.as_ref()).await?);
+        }
+        if let Some(proof) = proof {
+            proof.prove(session).await?;
         }
         let verdict = self.read_back(session, &choice).await?;
         self.check_writes(session, &choice).await?;
@@ -108,6 +117,7 @@ impl Steps<'_> {
         owned: &OwnedTable,
         rows: &TenantTable,
         choice: &mut Choice,
+        proof: Option<&Proof<'_>>,
     ) -> Result<Option<PathBuf>> {
         let source = self.connected.source.as_ref();
         let (chunks, before) = match self.planned.adaptations.get(&rows.table) {
@@ -118,7 +128,11 @@ impl Steps<'_> {
             }
         };
         let seen = Arc::new(Mutex::new(Seen::new(owned)));
-        let chunks = observe(choice.of(owned, chunks), owned, seen.clone(), self.run);
+        let mut chunks = choice.of(owned, chunks);
+        if let Some(proof) = proof {
+            chunks = proof.watch(&owned.table.name, chunks);
+        }
+        let chunks = observe(chunks, owned, seen.clone(), self.run);
         let taken = session.write(owned, chunks).await.map_err(|error| Self::came_back(owned, error))?;
         let seen = {
             let mut seen =
@@ -193,7 +207,9 @@ impl Steps<'_> {
     async fn check_writes(&self, session: &mut dyn Session, choice: &Choice) -> Result<()> {
         let expected: BTreeMap<TableName, u64> =
             self.part.tables.iter().map(|rows| (rows.table.clone(), choice.rows(rows))).collect();
-        verify::check_write_set(&expected, &session.write_set().await?, &self.planned.tables)
+        let written = session.write_set().await?;
+        let triggers_off = self.planned.constraints.by_engine();
+        verify::check_write_set(&expected, &written, &self.planned.tables, triggers_off)
     }
 }
 

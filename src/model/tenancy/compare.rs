@@ -49,6 +49,7 @@ mod tests {
             not_null: false,
             generated: false,
             has_default: false,
+            user_type: None,
         }
     }
 

@@ -19,9 +19,10 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgCopyIn};
 
 use super::super::{
-    Answer, Ask, Chunk, ChunkStream, Claim, JournalEntry, Question, Rows, Session, TableWrites, WriteSet,
+    Answer, Ask, Broken, Chunk, ChunkStream, Claim, Collision, JournalEntry, Question, Rows, Session,
+    TableWrites, WriteSet,
 };
-use super::{ask, journal};
+use super::{ask, constraints, journal};
 use crate::bridge::compute;
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
@@ -33,7 +34,9 @@ use crate::limits::{
     BATCH_BYTES_MAX, BATCH_ROWS_MAX, LOCK_TIMEOUT, RETRY_DELAY, SEQUENCE_STEPS_MAX, TABLES_ASKED_MAX,
 };
 use crate::model::wire::Tuples;
-use crate::model::{Fingerprint, OwnedTable, PlanHash, Sequence, TableName, TenantId, quote_identifier};
+use crate::model::{
+    Fingerprint, ForeignKey, OwnedTable, PlanHash, Sequence, TableName, TenantId, UniqueKey, quote_identifier,
+};
 
 const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED;
                      SET LOCAL search_path TO DEFAULT;
@@ -217,6 +220,46 @@ impl Session for PostgresSession {
         }
         self.sound = true;
         Ok(found)
+    }
+
+    async fn disable_triggers(&mut self) -> Result<()> {
+        self.begin_step()?;
+        let set = sqlx::raw_sql(constraints::DISABLE_TRIGGERS).execute(&mut *self.connection).await;
+        set.map_err(|error| failure("unable to turn triggers off", error))?;
+        self.sound = true;
+        Ok(())
+    }
+
+    async fn broken_reference(
+        &mut self,
+        table: &OwnedTable,
+        tenant: &TenantId,
+        key: &ForeignKey,
+        only: Option<&str>,
+    ) -> Result<Option<Broken>> {
+        self.begin_step()?;
+        let unable = |error| failure(format!("unable to name tenant '{tenant}'"), error);
+        self.set_tenant(tenant).await.map_err(unable)?;
+        let (connection, relations) = (&mut self.connection, &self.relations);
+        let broken = constraints::broken_reference(connection, relations, table, key, only).await?;
+        self.sound = true;
+        Ok(broken)
+    }
+
+    async fn collision(
+        &mut self,
+        table: &OwnedTable,
+        tenant: &TenantId,
+        key: &UniqueKey,
+    ) -> Result<Option<Collision>> {
+        self.begin_step()?;
+        let unable = |error| failure(format!("unable to name tenant '{tenant}'"), error);
+        self.set_tenant(tenant).await.map_err(unable)?;
+        let (connection, relations) = (&mut self.connection, &self.relations);
+        constraints::wait_for_writers(connection, relations, &table.table.name).await?;
+        let collision = constraints::collision(connection, relations, table, key).await?;
+        self.sound = true;
+        Ok(collision)
     }
 
     async fn write_set(&mut self) -> Result<WriteSet> {
