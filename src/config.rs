@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 use crate::limits::DOCUMENT_BYTES_MAX;
 use crate::model::{DatabaseUrl, Rule, ShardName, TableName, Tenancy};
+use crate::plan::Policy;
 use crate::plan::drift::Declared;
 
 /// Default path of the configuration.
@@ -34,6 +35,8 @@ pub struct ShardConfig {
     pub url: DatabaseUrl,
     /// Who owns its rows.
     pub tenancy: Tenancy,
+    /// What to do about live rows of a tenant, for tables of their own policy.
+    pub conflicts: BTreeMap<TableName, Policy>,
     /// What it takes to restore from snapshots with an older schema.
     pub drift: BTreeMap<TableName, Declared>,
 }
@@ -53,6 +56,8 @@ struct RawShard {
     url_env: Option<String>,
     #[serde(default)]
     tables: BTreeMap<TableName, Rule>,
+    #[serde(default)]
+    conflicts: BTreeMap<TableName, Policy>,
     #[serde(default)]
     drift: BTreeMap<TableName, Declared>,
 }
@@ -100,7 +105,12 @@ impl Config {
         let mut shards = BTreeMap::new();
         for (name, shard) in raw.shards {
             let url = shard_url(&name, shard.url, shard.url_env, folder, &env)?;
-            let settings = ShardConfig { url, tenancy: Tenancy { rules: shard.tables }, drift: shard.drift };
+            let settings = ShardConfig {
+                url,
+                tenancy: Tenancy { rules: shard.tables },
+                conflicts: shard.conflicts,
+                drift: shard.drift,
+            };
             shards.insert(ShardName::new(name), settings);
         }
         let config = Self { path: path.to_owned(), store: raw.store, shards };
@@ -201,7 +211,7 @@ mod tests {
         let of = |text: &str| parse(text).expect_err("refused").chain();
         assert_eq!(
             of(&GOOD.replace("url_env", "url_evn")),
-            "unable to read configuration '/etc/reinstate.toml' line 4: unknown field `url_evn`, expected one of `url`, `url_env`, `tables`, `drift`"
+            "unable to read configuration '/etc/reinstate.toml' line 4: unknown field `url_evn`, expected one of `url`, `url_env`, `tables`, `conflicts`, `drift`"
         );
         assert_eq!(
             of(&GOOD.replace("SHOP_URL", "OTHER")),

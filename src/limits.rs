@@ -100,6 +100,8 @@ pub const READER_WAIT: Duration = Duration::from_secs(86_400);
 /// Ways to an owner that one table may have: each is joined in every scan of it.
 pub const OWNER_WAYS_MAX: usize = 64;
 
+/// Keys of live parents that a plan remembers for each foreign key: sixteen bytes each, and a question less.
+pub const PARENTS_KNOWN_MAX: usize = 1 << 20;
 /// Differing rows that a verification names, for each table of a tenant.
 pub const DIFFERENCES_NAMED_MAX: usize = 10;
 

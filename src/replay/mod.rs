@@ -11,6 +11,7 @@
 //! need it. Stopping lets the transactions at work end and starts no new ones.
 
 mod adapted;
+mod kept;
 mod outcome;
 mod retry;
 mod transaction;

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 
 use super::adapted::{self, Taken};
-use super::{Run, ShardStatus};
+use super::{Run, ShardStatus, kept};
 use crate::connect::ConnectedShard;
 use crate::error::{Error, Result};
 use crate::extract;
@@ -36,7 +36,7 @@ pub(super) async fn restore(
     let steps = Steps { run, connected, planned, tenant, part };
     match steps.write_and_prove(session.as_mut(), started_at).await {
         Ok((verdict, dropped)) => {
-            let (rows, bytes) = (verdict.rows(), part.bytes());
+            let (rows, bytes) = (part.rows(), part.bytes());
             session.commit().await?;
             Ok(ShardStatus::Restored { rows, bytes, verdict, dropped })
         }
@@ -52,7 +52,7 @@ pub(super) async fn restore(
 pub(super) struct Steps<'a> {
     pub run: &'a Run<'a>,
     pub connected: &'a ConnectedShard,
-    planned: &'a ShardPlan,
+    pub planned: &'a ShardPlan,
     pub tenant: &'a TenantPlan,
     pub part: &'a TenantShard,
 }
@@ -76,7 +76,7 @@ impl Steps<'_> {
             tenant: self.tenant.id.clone(),
             snapshot: self.planned.snapshot.clone(),
             run: self.run.name.clone(),
-            rows: verdict.rows(),
+            rows: self.part.rows(),
             bytes: self.part.bytes(),
             fingerprint: verdict.fingerprint(),
             started_at,
@@ -112,6 +112,10 @@ impl Steps<'_> {
                 (chunks, Some(before))
             }
         };
+        let chunks = match &rows.settled {
+            None => chunks,
+            Some(settled) => kept::without(chunks, kept::find(self, session, owned, rows, settled).await?),
+        };
         let seen = Arc::new(Mutex::new(Seen::new(owned)));
         let taken = session.write(owned, observe(chunks, owned, seen.clone(), self.run)).await?;
         let seen = {
@@ -119,18 +123,24 @@ impl Steps<'_> {
                 seen.lock().map_err(|_| Error::bug("a writer stopped in the middle of a batch"))?;
             std::mem::take(&mut *seen)
         };
-        let read = before.as_ref().map_or(Ok(seen.fingerprint), Taken::fingerprint)?;
-        if read != rows.fingerprint || seen.fingerprint != rows.expected() {
+        let read = match (&before, &rows.settled) {
+            (Some(before), _) => before.fingerprint()?,
+            (None, None) => seen.fingerprint,
+            // `kept` has read all rows; those that stay are not among the ones that went by here.
+            (None, Some(_)) => rows.fingerprint,
+        };
+        if read != rows.fingerprint || seen.fingerprint != rows.inserted() {
             return Err(Error::refused(format!(
                 "unable to trust the snapshot: the rows of tenant '{}' in table '{}' are not those that were fingerprinted",
                 self.tenant.id, rows.table
             ))
             .hint("`reinstate snapshot verify` says which files are rotten"));
         }
-        if taken != rows.rows {
+        let wanted = rows.inserted().rows;
+        if taken != wanted {
             return Err(Error::failed(format!(
-                "unable to restore table '{}': the shard took {taken} of {} rows",
-                rows.table, rows.rows
+                "unable to restore table '{}': the shard took {taken} of {wanted} rows",
+                rows.table
             ))
             .hint("a trigger or a rule may drop rows on INSERT"));
         }
@@ -174,7 +184,7 @@ impl Steps<'_> {
 
     async fn check_writes(&self, session: &mut dyn Session) -> Result<()> {
         let expected: BTreeMap<TableName, u64> =
-            self.part.tables.iter().map(|rows| (rows.table.clone(), rows.rows)).collect();
+            self.part.tables.iter().map(|rows| (rows.table.clone(), rows.inserted().rows)).collect();
         verify::check_write_set(&expected, &session.write_set().await?, &self.planned.tables)
     }
 }

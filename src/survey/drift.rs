@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use futures::StreamExt;
 
 use super::Surveyed;
+use super::standing::Compared;
 use crate::error::{Error, Result};
 use crate::extract::{self, AdaptedChunk};
 use crate::model::adapt::Adaptation;
@@ -106,6 +107,7 @@ impl Surveyed {
         written: &Table,
         tenant: &TenantId,
         found: &mut Found,
+        mut compared: Option<&mut Compared<'_, '_>>,
         progress: &dyn Progress,
     ) -> Result<(Fingerprint, Option<Fingerprint>)> {
         let (mut read, mut adapted) = (Fingerprint::default(), Fingerprint::default());
@@ -115,6 +117,9 @@ impl Surveyed {
             read += chunk.taken.fingerprint;
             adapted += chunk.adapted.fingerprint;
             judge(adaptation, tenant, &chunk, found)?;
+            if let Some(compared) = &mut compared {
+                compared.see(&chunk.adapted).await?;
+            }
             progress.advance(chunk.taken.tuples.len() as u64, chunk.taken.tuples.bytes.len() as u64);
         }
         Ok((read, Some(adapted)))

@@ -6,6 +6,8 @@
 //! ```
 
 mod drift;
+mod keys;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,12 +21,13 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::extract;
 use crate::model::{Fingerprint, OwnedTable, ShardName, Table, TableName, TenantId, TypeKind};
-use crate::plan::{Findings, Request, ShardFindings, TableDrift, TenantTable, rails};
+use crate::plan::{Findings, Policies, Request, ShardFindings, Standing, TableDrift, TenantTable, rails};
 use crate::progress::Progress;
 use crate::shard::{self, Facts, Shard};
 use crate::snapshot::{self, Selector, Snapshot, Store};
 use crate::source::snapshot_store::SnapshotSource;
 use crate::source::{Scan, Source};
+use standing::{Comparison, Parents};
 
 /// Every shard of a configuration with its snapshot.
 pub struct Survey {
@@ -123,7 +126,8 @@ impl Survey {
         for surveyed in &self.shards {
             // Without a clean list there will be no plan: what the tenants hold is not worth reading.
             let wanted = if unknown.is_empty() { tenants.as_slice() } else { &[] };
-            shards.push(surveyed.findings(wanted, progress).await?);
+            let policies = surveyed.policies(request)?;
+            shards.push(surveyed.findings(wanted, policies, progress).await?);
         }
         let names = tenants.into_iter().map(|id| (id.clone(), names.get(&id).cloned().flatten())).collect();
         Ok(Findings { shards, root_shard: self.root_shard.clone(), names, other_kinds })
@@ -208,6 +212,18 @@ impl Surveyed {
         self.source.snapshot().index().of(tenant, table).iter().map(|entry| entry.rows).sum()
     }
 
+    /// The policy of every table: its own in the configuration, or the command line's.
+    fn policies(&self, request: &Request) -> Result<Policies> {
+        let tables = self.config.conflicts.clone();
+        match tables.keys().find(|name| self.facts.tables.iter().all(|table| table.name != **name)) {
+            None => Ok(Policies { all: request.on_conflict, tables }),
+            Some(name) => Err(Error::usage(format!(
+                "unable to use the configuration of shard '{}': its conflicts name table '{name}', which the database does not have",
+                self.name
+            ))),
+        }
+    }
+
     /// The tables that tenants own rows of, by today's rules and the snapshot's columns.
     fn owned_tables(&self) -> Result<Vec<OwnedTable>> {
         let unable =
@@ -226,7 +242,12 @@ impl Surveyed {
         Ok(owned)
     }
 
-    async fn findings(&self, tenants: &[TenantId], progress: &dyn Progress) -> Result<ShardFindings> {
+    async fn findings(
+        &self,
+        tenants: &[TenantId],
+        policies: Policies,
+        progress: &dyn Progress,
+    ) -> Result<ShardFindings> {
         let snapshot = self.source.snapshot();
         let manifest = snapshot.manifest();
         let mut contents: BTreeMap<TenantId, Vec<TenantTable>> = BTreeMap::new();
@@ -237,15 +258,26 @@ impl Surveyed {
             tenants.iter().flat_map(|id| snapshot.index().of_tenant(id)).map(|entry| entry.rows).sum();
         progress.begin(&format!("reading the tenants' rows of shard '{}'", self.name), Some(rows));
         let mut drift = self.drift(&involved).await?;
+        let mut live = Vec::with_capacity(involved.len());
         for owned in &involved {
-            let changed = drift.entry(owned.table.name.clone()).or_default();
-            let live = self.shard.live_rows(owned, tenants).await?;
-            for tenant in tenants {
+            live.push(self.shard.live_rows(owned, tenants).await?);
+        }
+        let (mut standings, mut parents) = (BTreeMap::new(), Parents::default());
+        for tenant in tenants {
+            let (shard, tables) = (self.shard.as_ref(), self.facts.tables.as_slice());
+            let mut comparison = Comparison::new(shard, tenant, tables, &involved, &mut parents);
+            for (owned, live) in involved.iter().zip(&live) {
+                let changed = drift.entry(owned.table.name.clone()).or_default();
                 let live_rows = live.get(tenant).copied().unwrap_or_default();
-                let found = self.tenant_table(owned, tenant, live_rows, changed, progress);
-                if let Some(found) = found.await? {
+                let found = self.tenant_table(owned, tenant, live_rows, changed, &mut comparison, progress);
+                if let Some((found, standing)) = found.await? {
+                    standings.insert((tenant.clone(), found.table.clone()), standing);
                     contents.entry(tenant.clone()).or_default().push(found);
                 }
+            }
+            for (table, findings) in comparison.finish() {
+                let standing: &mut Standing = standings.entry((tenant.clone(), table)).or_default();
+                standing.findings.extend(findings);
             }
         }
         progress.finish();
@@ -266,6 +298,8 @@ impl Surveyed {
             drift,
             gone: self.gone(tenants),
             contents,
+            standings,
+            policies,
         })
     }
 
@@ -275,8 +309,9 @@ impl Surveyed {
         tenant: &TenantId,
         live_rows: u64,
         changed: &mut TableDrift,
+        comparison: &mut Comparison<'_>,
         progress: &dyn Progress,
-    ) -> Result<Option<TenantTable>> {
+    ) -> Result<Option<(TenantTable, Standing)>> {
         let table = &owned.table.name;
         let entries = self.source.snapshot().index().of(tenant, table);
         let fingerprint: Fingerprint = entries.iter().map(|entry| entry.fingerprint).sum();
@@ -286,15 +321,25 @@ impl Surveyed {
         }
         let mut read = Fingerprint::default();
         let mut adapted = None;
+        let written = OwnedTable { table: self.written(table, changed)?, owners: owned.owners.clone() };
+        // Where the schema alone stops the plan there is nothing to compare.
+        let mut compared = match changed.drift.refused.is_empty() {
+            true => Some(comparison.table(&written, live_rows).await?),
+            false => None,
+        };
         if let Some(adaptation) = changed.drift.adaptation.clone() {
-            let written = &self.written(table, changed)?;
-            (read, adapted) =
-                self.read_adapted(&adaptation, written, tenant, &mut changed.found, progress).await?;
+            let found = &mut changed.found;
+            (read, adapted) = self
+                .read_adapted(&adaptation, &written.table, tenant, found, compared.as_mut(), progress)
+                .await?;
         } else if fingerprint.rows > 0 {
             let mut chunks = extract::tenant_rows(&self.source, &owned.table, tenant).await?;
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk?;
                 read += chunk.fingerprint;
+                if let Some(compared) = &mut compared {
+                    compared.see(&chunk).await?;
+                }
                 progress.advance(chunk.tuples.len() as u64, chunk.tuples.bytes.len() as u64);
             }
         }
@@ -306,8 +351,13 @@ impl Surveyed {
             .hint("`reinstate snapshot verify` says which files are rotten")
             .hint("an older snapshot may be whole: --at TIME"));
         }
+        let standing = match compared {
+            Some(compared) => compared.finish().await?,
+            None => Standing::default(),
+        };
         let (table, rows) = (table.clone(), fingerprint.rows);
-        Ok(Some(TenantTable { table, rows, bytes, fingerprint, adapted, live_rows }))
+        let found = TenantTable { table, rows, bytes, fingerprint, adapted, live_rows, settled: None };
+        Ok(Some((found, standing)))
     }
 }
 
