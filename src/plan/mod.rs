@@ -35,7 +35,7 @@ pub use rails::ApprovedPlan;
 pub const PLAN_FORMAT: u32 = 1;
 
 /// What the operator asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
     /// Tenants, in the order of the list, each once.
     pub tenants: Vec<TenantId>,

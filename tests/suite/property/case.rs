@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use fastrand::Rng;
@@ -222,14 +223,13 @@ async fn bring_back(config: &Config, victims: &BTreeSet<String>) -> Result<(), S
     let request = Request {
         tenants: victims.iter().map(TenantId::new).collect(),
         tenants_max: 10,
-        reason: None,
-        into: BTreeSet::new(),
+        ..Request::default()
     };
     let plan = restore::dry_run(config, &store, &Pick::At(None), &request, &Silent).await;
     let plan = plan.map_err(|error| format!("plan: {} {:?}", error.chain(), error.hints()))?;
     let approved = rails::approve(plan, Some(victims.len())).map_err(|error| error.chain())?;
     let (_stop, stopped) = tokio::sync::watch::channel(false);
-    let options = Options { jobs: 2, stop: stopped };
+    let options = Options { jobs: 2, stop: stopped, dropped: PathBuf::new() };
     let outcome = restore::restore(config, &approved, &options, Arc::new(Silent)).await;
     let outcome = outcome.map_err(|error| format!("apply: {}", error.chain()))?;
     if outcome.back() != victims.len() {
