@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Fingerprint, ShardName, TableName, TenantId};
 
+/// Rows that one line of text names; the plan file names more.
+const SHOWN_MAX: usize = 3;
+
 /// What to do where rows of a tenant are live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -154,9 +157,10 @@ impl fmt::Display for Obstacle {
                 "{rows} rows of {place} point ('{key}') at rows of '{parent}' that are neither live nor come back"
             )?,
         }
-        let more = rows.saturating_sub(self.finding.named.len() as u64);
+        let named = &self.finding.named[..self.finding.named.len().min(SHOWN_MAX)];
+        let more = rows.saturating_sub(named.len() as u64);
         let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-        write!(f, ": {}{more}", self.finding.named.join("; "))
+        write!(f, ": {}{more}", named.join("; "))
     }
 }
 

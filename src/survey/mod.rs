@@ -262,20 +262,28 @@ impl Surveyed {
         for owned in &involved {
             live.push(self.shard.live_rows(owned, tenants).await?);
         }
+        // Where the schema alone stops the plan there is nothing to compare.
+        let is_held = |owned: &OwnedTable| {
+            tenants.iter().any(|tenant| self.rows_in_snapshot(tenant, &owned.table.name) > 0)
+        };
+        let is_refused =
+            |owned: &OwnedTable| drift.get(&owned.table.name).is_some_and(|it| !it.drift.refused.is_empty());
+        let comparable = !involved.iter().any(|owned| is_refused(owned) && is_held(owned));
         let (mut standings, mut parents) = (BTreeMap::new(), Parents::default());
         for tenant in tenants {
             let (shard, tables) = (self.shard.as_ref(), self.facts.tables.as_slice());
-            let mut comparison = Comparison::new(shard, tenant, tables, &involved, &mut parents);
+            let mut comparison =
+                comparable.then(|| Comparison::new(shard, tenant, tables, &involved, &mut parents));
             for (owned, live) in involved.iter().zip(&live) {
                 let changed = drift.entry(owned.table.name.clone()).or_default();
                 let live_rows = live.get(tenant).copied().unwrap_or_default();
-                let found = self.tenant_table(owned, tenant, live_rows, changed, &mut comparison, progress);
+                let found = self.tenant_table(owned, tenant, live_rows, changed, comparison.as_mut(), progress);
                 if let Some((found, standing)) = found.await? {
                     standings.insert((tenant.clone(), found.table.clone()), standing);
                     contents.entry(tenant.clone()).or_default().push(found);
                 }
             }
-            for (table, findings) in comparison.finish() {
+            for (table, findings) in comparison.map(Comparison::finish).unwrap_or_default() {
                 let standing: &mut Standing = standings.entry((tenant.clone(), table)).or_default();
                 standing.findings.extend(findings);
             }
@@ -309,7 +317,7 @@ impl Surveyed {
         tenant: &TenantId,
         live_rows: u64,
         changed: &mut TableDrift,
-        comparison: &mut Comparison<'_>,
+        comparison: Option<&mut Comparison<'_>>,
         progress: &dyn Progress,
     ) -> Result<Option<(TenantTable, Standing)>> {
         let table = &owned.table.name;
@@ -322,10 +330,9 @@ impl Surveyed {
         let mut read = Fingerprint::default();
         let mut adapted = None;
         let written = OwnedTable { table: self.written(table, changed)?, owners: owned.owners.clone() };
-        // Where the schema alone stops the plan there is nothing to compare.
-        let mut compared = match changed.drift.refused.is_empty() {
-            true => Some(comparison.table(&written, live_rows).await?),
-            false => None,
+        let mut compared = match comparison {
+            Some(comparison) => Some(comparison.table(&written, live_rows).await?),
+            None => None,
         };
         if let Some(adaptation) = changed.drift.adaptation.clone() {
             let found = &mut changed.found;
