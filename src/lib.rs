@@ -38,6 +38,7 @@ pub mod error;
 pub mod extract;
 pub mod init;
 pub mod limits;
+pub mod missing;
 pub mod model;
 pub mod plan;
 pub mod progress;

@@ -81,6 +81,12 @@ pub const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// takes.
 pub const SEQUENCE_STEPS_MAX: i64 = 10_000;
 
+/// Memory for the keys of one tenant while the engine proves them, in bytes: about a million distinct keys. A larger
+/// tenant's keys are proved by the server, as its triggers would.
+pub const KEY_PROOF_BYTES_MAX: usize = 32 << 20;
+/// Keys of one "are these parents there?".
+pub const KEYS_ASKED_MAX: usize = 8_192;
+
 /// Tables of one "does the tenant have rows there?": few round trips for a thousand tables, and far below what
 /// SQLite takes as one compound SELECT (500).
 pub const TABLES_ASKED_MAX: usize = 200;

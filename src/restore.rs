@@ -109,5 +109,6 @@ fn expected<'a>(planned: &'a ShardPlan, part: Option<&TenantShard>, owned: &'a O
         taken: rows.map(|rows| rows.fingerprint).unwrap_or_default(),
         shaped: rows.map(TenantTable::shaped).unwrap_or_default(),
         live: rows.map(TenantTable::expected).unwrap_or_default(),
+        left: rows.map(|rows| rows.left).unwrap_or_default(),
     }
 }

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::{EXIT_OK, Error, Kind, Result};
 use crate::limits::{TENANT_ID_BYTES_MAX, TENANTS_LIST_MAX, TENANTS_MAX_DEFAULT};
 use crate::model::{ShardName, TenantId};
-use crate::plan::{Policy, Request, rails, settle};
+use crate::plan::{ConstraintsChoice, Policy, Request, rails, settle};
 use crate::{report, restore};
 
 /// Dry run: what would be restored, from which snapshot, into which database. Writes nothing but the plan file
@@ -55,6 +55,11 @@ pub struct Args {
     #[arg(long, value_name = "POLICY", default_value = "fail", value_parser = Policy::parse)]
     on_conflict: Policy,
 
+    /// Who proves the keys of restored rows: engine (triggers off; the role must be allowed to set
+    /// session_replication_role), server (triggers on), or auto: engine where it may
+    #[arg(long, value_name = "WHO", default_value = "auto")]
+    constraints: ConstraintsChoice,
+
     /// Where to write the plan
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -78,6 +83,7 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
         into,
         allow_dropped: args.allow_dropped,
         on_conflict: args.on_conflict,
+        constraints: args.constraints,
     };
     rails::check_cap(&request)?;
     let store = args.store.open(&config)?;

@@ -12,11 +12,25 @@ use crate::error::Error;
 #[error("{0}")]
 pub struct Transient(pub String);
 
+/// Marks, in the chain of an error, that a live row has the key of one that was to be written.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct KeyTaken(pub String);
+
+/// Whether a row could not be written since its key is taken (see [`KeyTaken`]).
+pub fn is_key_taken(error: &Error) -> bool {
+    has_cause::<KeyTaken>(error)
+}
+
 /// Whether the same work may succeed if it is tried again (see [`Transient`]).
 pub fn is_transient(error: &Error) -> bool {
+    has_cause::<Transient>(error)
+}
+
+fn has_cause<T: std::error::Error + 'static>(error: &Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        if error.is::<Transient>() {
+        if error.is::<T>() {
             return true;
         }
         cause = error.source();

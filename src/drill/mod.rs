@@ -178,6 +178,7 @@ async fn rescue(
         into: Default::default(),
         allow_dropped: false,
         on_conflict: crate::plan::Policy::Fail,
+        constraints: Default::default(),
     };
     let plan = restore::dry_run(config, store, &pick, &request, progress.as_ref()).await?;
     stage.write_file("plan.json", &plan.to_json()?)?;

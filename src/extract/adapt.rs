@@ -10,7 +10,7 @@ use crate::bridge;
 use crate::error::{Error, Result};
 use crate::model::adapt::{Adaptation, Misfit};
 use crate::model::wire::Decoder;
-use crate::model::{Chunk, Fingerprint, Table, TenantId};
+use crate::model::{Chunk, ChunkStream, Fingerprint, Table, TenantId};
 use crate::source::{BatchStream, Source};
 
 /// Rows before and after.
@@ -60,6 +60,18 @@ pub async fn adapted_batches(
 ) -> Result<BatchStream> {
     let chunks = adapted_rows(source, adaptation, written, tenant).await?;
     Ok(chunks.map(|chunk| Ok(fitting(chunk?)?.adapted.batch)).boxed())
+}
+
+/// The rows as the live table takes them, adapted where it has changed.
+pub async fn written_rows(
+    source: &dyn Source,
+    adaptation: Option<&Adaptation>,
+    written: &Table,
+    tenant: &TenantId,
+) -> Result<ChunkStream> {
+    let Some(adaptation) = adaptation else { return tenant_rows(source, written, tenant).await };
+    let chunks = adapted_rows(source, adaptation, written, tenant).await?;
+    Ok(chunks.map(|chunk| Ok(fitting(chunk?)?.adapted)).boxed())
 }
 
 /// The chunk, unless it holds a value that does not fit. A plan is only made where none does.

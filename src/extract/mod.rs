@@ -16,5 +16,5 @@ pub mod prune;
 mod rows;
 pub mod sidecar;
 
-pub use adapt::{AdaptedChunk, AdaptedStream, adapted_batches, adapted_rows, fitting};
+pub use adapt::{AdaptedChunk, AdaptedStream, adapted_batches, adapted_rows, fitting, written_rows};
 pub use rows::{tenant_batches, tenant_rows};

@@ -20,10 +20,10 @@ pub use ids::{
 };
 pub use row_name::row_name;
 pub use schema::{
-    Check, Column, Firing, ForeignKey, HASH_COLUMN, KeyTerm, Sequence, TENANT_COLUMN, TYPE_METADATA, Table,
-    Trigger, TypeKind, UniqueKey, UserType,
+    Check, Column, Firing, ForeignKey, HASH_COLUMN, KeyTerm, PartitionKey, Sequence, TENANT_COLUMN,
+    TYPE_METADATA, Table, Trigger, TypeKind, UniqueKey, UserType,
 };
 pub use tenancy::{
-    Belongs, Link, OwnedTable, OwnerPath, Owners, Reference, Rule, Step, Tenancy, TenancyError, TenantColumn,
-    Way, When,
+    AsText, Belongs, Link, OwnedTable, OwnerPath, Owners, Reference, Rule, Step, Tenancy, TenancyError,
+    TenantColumn, Way, When,
 };

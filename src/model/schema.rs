@@ -161,6 +161,16 @@ pub struct ForeignKey {
     pub operators: Vec<String>,
 }
 
+/// A foreign key that only one partition of a table has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartitionKey {
+    /// The foreign key.
+    pub key: ForeignKey,
+    /// The rows of the partition: SQL over the table's columns.
+    pub rows: String,
+}
+
 /// A unique or exclusion constraint, or a unique index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -287,6 +297,9 @@ pub struct Table {
     pub unique_keys: Vec<UniqueKey>,
     /// Foreign keys.
     pub foreign_keys: Vec<ForeignKey>,
+    /// Foreign keys of single partitions.
+    #[serde(default)]
+    pub partition_keys: Vec<PartitionKey>,
     /// CHECK constraints.
     #[serde(default)]
     pub checks: Vec<Check>,
@@ -310,6 +323,7 @@ impl Table {
             primary_index: None,
             unique_keys: vec![],
             foreign_keys: vec![],
+            partition_keys: vec![],
             checks: vec![],
             triggers: vec![],
             sequences: vec![],

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 
 use super::{
     Findings, PLAN_FORMAT, Plan, Request, ShardFindings, ShardPlan, TableDrift, TenantPlan, TenantShard,
-    drift, order, rails, settle,
+    constraints, drift, order, rails, settle,
 };
 use crate::error::{Error, Result};
 use crate::model::{
-    DatabaseIdentity, OwnedTable, Owners, PlanHash, Rule, ShardName, Table, TableName, TenancyError, TenantId,
+    Belongs, DatabaseIdentity, OwnedTable, Owners, PlanHash, Rule, ShardName, Table, TableName, TenancyError,
+    TenantId,
 };
 
 /// Most problems that one message lists; the rest is counted.
@@ -29,7 +30,7 @@ pub fn make(request: &Request, findings: Findings, now: Timestamp) -> Result<Pla
         rails::check_target(request, found)?;
         let drift = check_schema(found, request.allow_dropped)?;
         check_obstacles(found)?;
-        shards.push(shard_plan(found, drift)?);
+        shards.push(shard_plan(request, found, drift)?);
     }
     // The catalogue comes last: a tenant is listed again only when everything else of it is back.
     shards.sort_by_key(|shard| (shard.name == findings.root_shard, shard.name.clone()));
@@ -166,29 +167,28 @@ fn live_table<'a>(found: &'a ShardFindings, name: &TableName) -> Option<&'a Tabl
     found.live_tables.iter().find(|table| table.name == *name)
 }
 
-fn shard_plan(found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
+fn shard_plan(request: &Request, found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
     let planned = planned_tables(found);
-    let live: Vec<Table> = planned
-        .iter()
-        .filter_map(|name| live_table(found, name))
-        .cloned()
-        .map(|mut table| {
-            if matches!(found.live, DatabaseIdentity::Sqlite { .. }) {
-                // `PRAGMA defer_foreign_keys` defers every key of SQLite.
-                table.foreign_keys.iter_mut().for_each(|key| key.deferrable = true);
-            }
-            table
-        })
-        .collect();
-    let ordered = order::parents_first(&live.iter().collect::<Vec<_>>()).map_err(|cycle| {
-        let names: Vec<String> = cycle.0.iter().map(|name| format!("'{name}'")).collect();
-        Error::undecided(format!(
-            "unable to plan for shard '{}': the foreign keys of {} form a cycle",
-            found.name,
-            listed(&names, "table")
-        ))
-        .hint("make one of the keys DEFERRABLE, so that it can be checked at commit")
-    })?;
+    let mut live: Vec<Table> = planned.iter().filter_map(|name| live_table(found, name)).cloned().collect();
+    let constraints = constraints::choose(request.constraints, found, &live)?;
+    let mut warnings = found.warnings.clone();
+    warnings.extend(constraints::warnings(&constraints, found, &live));
+    if matches!(found.live, DatabaseIdentity::Sqlite { .. }) || constraints.by_engine() {
+        // `PRAGMA defer_foreign_keys` defers every key of SQLite; with triggers off none is checked on the way.
+        live.iter_mut().flat_map(|table| &mut table.foreign_keys).for_each(|key| key.deferrable = true);
+    }
+    let owners = planned_owners(found, &planned)?;
+    let ordered =
+        order::parents_first(&live.iter().collect::<Vec<_>>(), &links(&owners)).map_err(|cycle| {
+            let names: Vec<String> = cycle.0.iter().map(|name| format!("'{name}'")).collect();
+            Error::undecided(format!(
+                "unable to plan for shard '{}': the foreign keys of {} form a cycle",
+                found.name,
+                listed(&names, "table")
+            ))
+            .hint("plan with --constraints=engine: with triggers off, keys may run in circles (docs/privileges.md)")
+            .hint("or make one of the keys DEFERRABLE, so that it can be checked at commit")
+        })?;
     let tables = ordered.iter().map(|name| owned_table(found, name)).collect::<Result<Vec<_>>>()?;
     let others = other_tables(found, &planned)?;
     let adapted = |name: &TableName| Some((name.clone(), found.drift.get(name)?.drift.adaptation.clone()?));
@@ -208,15 +208,50 @@ fn shard_plan(found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
         others,
         drift,
         adaptations,
-        warnings: found.warnings.clone(),
+        constraints,
+        warnings,
     })
+}
+
+/// The owners of the planned tables; those whose rows are looked up one by one must have a key for it.
+fn planned_owners<'a>(
+    found: &ShardFindings,
+    planned: &BTreeSet<&'a TableName>,
+) -> Result<Vec<(&'a TableName, Owners)>> {
+    let mut all = Vec::with_capacity(planned.len());
+    for name in planned {
+        let Some(owners) = owners(found, name)? else { continue };
+        if owners.belongs != Belongs::ToOne
+            && live_table(found, name).is_some_and(|live| live.primary_key.is_empty())
+        {
+            return Err(Error::undecided(format!(
+                "unable to plan for shard '{}': table '{name}' has no primary key, and its rows belong to whoever points at them",
+                found.name
+            ))
+            .hint("such rows are looked up one by one, and restored where they are missing")
+            .hint("give the table a primary key, or another rule"));
+        }
+        all.push((*name, owners));
+    }
+    Ok(all)
+}
+
+/// Which tables the rows of a table are found by.
+fn links<'a>(owners: &'a [(&TableName, Owners)]) -> Vec<order::Link<'a>> {
+    let of = |(child, owners): &'a (&TableName, Owners)| {
+        let must = owners.belongs == Belongs::WithParent;
+        let first = owners.ways.iter().filter_map(|way| way.steps.first()).filter(|step| !step.many);
+        first.map(move |step| order::Link { child, parent: &step.parent, must })
+    };
+    owners.iter().flat_map(of).collect()
 }
 
 /// Live tables that tenants own rows of, but none of this plan's in the snapshot; tables made since are among them.
 fn other_tables(found: &ShardFindings, planned: &BTreeSet<&TableName>) -> Result<Vec<OwnedTable>> {
     let mut others = Vec::new();
     for table in found.live_tables.iter().filter(|table| !planned.contains(&table.name)) {
-        if let Some(owners) = owners(found, &table.name)? {
+        // Rows that belong to whoever points at them are no tenant's alone, so that none of them is out of place.
+        if let Some(owners) = owners(found, &table.name)?.filter(|owners| owners.belongs == Belongs::ToOne) {
             others.push(OwnedTable { table: table.clone(), owners });
         }
     }

@@ -8,6 +8,7 @@
 //! [`rails`] can make an [`ApprovedPlan`], and only that can be replayed.
 
 pub mod conflict;
+mod constraints;
 mod document;
 pub mod drift;
 mod make;
@@ -26,6 +27,7 @@ use crate::model::{
     TenantId,
 };
 
+pub use constraints::{Constraints, ConstraintsChoice, Prover};
 pub use drift::schema_hash;
 pub use conflict::{BlockedTenant, Policies, Policy, Settled, Standing};
 pub use make::make;
@@ -49,6 +51,8 @@ pub struct Request {
     pub allow_dropped: bool,
     /// What to do about live rows of a tenant, where the configuration gives a table no policy of its own.
     pub on_conflict: Policy,
+    /// Who shall prove the keys of restored rows.
+    pub constraints: ConstraintsChoice,
 }
 
 /// What was found in the snapshots and in the live shards; gathered by `survey`.
@@ -97,6 +101,12 @@ pub struct ShardFindings {
     pub drift: BTreeMap<TableName, TableDrift>,
     /// Rows of the requested tenants in tables of the snapshot that are not live.
     pub gone: BTreeMap<TableName, u64>,
+    /// Why triggers cannot be turned off, if they cannot.
+    pub triggers_stay_on: Option<String>,
+    /// Tables whose rows the role may not lock.
+    pub unlockable: BTreeSet<TableName>,
+    /// Materialised views and the tables that they are made of.
+    pub materialized: BTreeMap<TableName, BTreeSet<TableName>>,
     /// The requested tenants' rows in the snapshot.
     pub contents: BTreeMap<TenantId, Vec<TenantTable>>,
     /// How these rows stand against the live ones.
@@ -131,12 +141,25 @@ pub struct TenantTable {
     pub adapted: Option<Fingerprint>,
     /// Rows of the tenant that are live already.
     pub live_rows: u64,
+    /// Where rows belong to whoever points at them: those of the snapshot's rows that are live and stay as they are, or
+    /// hang from such rows and stay away. The others are written.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left: u64,
     /// What was decided, where not every row is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Settled>,
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl TenantTable {
+    /// Rows that are written.
+    pub fn written(&self) -> u64 {
+        self.inserted().rows.saturating_sub(self.left)
+    }
+
     /// The fingerprint of the snapshot's rows in the shape of the live table.
     pub fn shaped(&self) -> Fingerprint {
         self.adapted.unwrap_or(self.fingerprint)
@@ -211,6 +234,8 @@ pub struct ShardPlan {
     /// How rows of `tables` get the shape of the live table, where that has changed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub adaptations: BTreeMap<TableName, Adaptation>,
+    /// Who proves the keys of the restored rows.
+    pub constraints: Constraints,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }
@@ -238,9 +263,9 @@ pub struct TenantShard {
 }
 
 impl TenantShard {
-    /// Rows to be inserted in all tables.
+    /// Rows that are written in all tables.
     pub fn rows(&self) -> u64 {
-        self.tables.iter().map(|table| table.inserted().rows).sum()
+        self.tables.iter().map(TenantTable::written).sum()
     }
 
     /// Bytes to be inserted in all tables.

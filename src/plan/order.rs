@@ -8,9 +8,21 @@ use crate::model::{Table, TableName};
 #[derive(Debug, PartialEq, Eq)]
 pub struct Cycle(pub Vec<TableName>);
 
+/// A table whose rows are found by the rows of another, by a foreign key or without one.
+#[derive(Clone, Copy, Debug)]
+pub struct Link<'a> {
+    /// The table.
+    pub child: &'a TableName,
+    /// The other.
+    pub parent: &'a TableName,
+    /// Whether the parent's rows decide which of the child's are written.
+    pub must: bool,
+}
+
 /// Orders `tables` so that each comes after the tables it references. A key to the table itself needs no order:
 /// keys are checked at the end of a statement. Deferrable keys are checked at commit; they give way in a cycle.
-pub fn parents_first(tables: &[&Table]) -> Result<Vec<TableName>, Cycle> {
+/// Links are ownership without a constraint.
+pub fn parents_first(tables: &[&Table], links: &[Link<'_>]) -> Result<Vec<TableName>, Cycle> {
     let names: BTreeSet<&TableName> = tables.iter().map(|table| &table.name).collect();
     // Parents of each table: (must come first, would better come first).
     let mut waiting: BTreeMap<&TableName, (BTreeSet<&TableName>, BTreeSet<&TableName>)> = BTreeMap::new();
@@ -24,6 +36,15 @@ pub fn parents_first(tables: &[&Table]) -> Result<Vec<TableName>, Cycle> {
             } else {
                 hard.insert(&key.parent);
             }
+        }
+    }
+    for link in links.iter().filter(|link| link.parent != link.child && names.contains(link.parent)) {
+        if let Some((hard, soft)) = waiting.get_mut(link.child) {
+            if link.must {
+                hard.insert(link.parent)
+            } else {
+                soft.insert(link.parent)
+            };
         }
     }
     let mut order = Vec::with_capacity(tables.len());
@@ -92,7 +113,7 @@ mod tests {
 
     fn order(tables: &[Table]) -> Result<Vec<String>, Cycle> {
         let all: Vec<&Table> = tables.iter().collect();
-        parents_first(&all).map(|names| names.into_iter().map(|name| name.table).collect())
+        parents_first(&all, &[]).map(|names| names.into_iter().map(|name| name.table).collect())
     }
 
     #[test]
@@ -103,6 +124,17 @@ mod tests {
             table("project", &[]),
         ];
         assert_eq!(order(&tables), Ok(vec!["project".into(), "issue".into(), "a_comment".into()]));
+    }
+
+    #[test]
+    fn ownership_without_a_key_orders_too() {
+        let tables =
+            [table("session", &[]), table("user", &[("team", true)]), table("team", &[("user", true)])];
+        let all: Vec<&Table> = tables.iter().collect();
+        let link = Link { child: &tables[0].name, parent: &tables[1].name, must: true };
+        let order = parents_first(&all, &[link]).expect("order");
+        let place = |name: &str| order.iter().position(|table| table.table == name).expect("place");
+        assert!(place("user") < place("session"));
     }
 
     #[test]

@@ -9,7 +9,6 @@ use futures::StreamExt;
 
 use super::transaction::Steps;
 use crate::error::{Error, Result};
-use crate::extract;
 use crate::model::wire::Tuples;
 use crate::model::{Chunk, ChunkStream, Fingerprint, OwnedTable, row_hash};
 use crate::plan::{Policy, Settled, TenantTable};
@@ -33,7 +32,7 @@ pub(super) async fn find(
     let primary = owned.table.primary().filter(|_| settled.policy == Policy::KeepLive);
     let mut read = Fingerprint::default();
     let (mut identical, mut different) = (0, 0);
-    let mut chunks = shaped(steps, owned, rows).await?;
+    let mut chunks = steps.rows_of(owned).await?;
     while let Some(chunk) = chunks.next().await {
         let mut absent = Tuples::default();
         for tuple in chunk?.tuples.iter() {
@@ -69,17 +68,6 @@ pub(super) async fn find(
     };
     Err(Error::failed(format!("unable to restore table '{}': {what}", rows.table))
         .hint("make a new plan; it shows what is live now"))
-}
-
-async fn shaped(steps: &Steps<'_>, owned: &OwnedTable, rows: &TenantTable) -> Result<ChunkStream> {
-    let source = steps.connected.source.as_ref();
-    match steps.planned.adaptations.get(&rows.table) {
-        None => extract::tenant_rows(source, &owned.table, &steps.tenant.id).await,
-        Some(adaptation) => {
-            let chunks = extract::adapted_rows(source, adaptation, &owned.table, &steps.tenant.id).await?;
-            Ok(chunks.map(|chunk| Ok(chunk?.adapted)).boxed())
-        }
-    }
 }
 
 fn take(bag: &mut HashMap<u128, u64>, hash: u128) -> bool {

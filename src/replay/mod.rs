@@ -5,6 +5,7 @@
 //! ApprovedPlan ─► queue (largest first) ─► workers ─► tenant: shard by shard, the catalogue last ─► Outcome
 //!                                            │
 //!                    begin · write tables · read back · write set · journal · commit     (transaction.rs)
+//!                              └─ where triggers are off: prove the keys    (references.rs, prove.rs)
 //! ```
 //!
 //! A tenant that fails is rolled back and named; the others go on. A shard that is gone stops the tenants that
@@ -13,6 +14,9 @@
 mod adapted;
 mod kept;
 mod outcome;
+mod prove;
+mod referenced;
+mod references;
 mod retry;
 mod transaction;
 

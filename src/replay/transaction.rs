@@ -10,11 +10,13 @@ use futures::StreamExt;
 use jiff::Timestamp;
 
 use super::adapted::{self, Taken};
+use super::prove::Proof;
+use super::referenced::Choice;
 use super::{Run, ShardStatus, kept};
 use crate::connect::ConnectedShard;
 use crate::error::{Error, Result};
 use crate::extract;
-use crate::model::{Fingerprint, OwnedTable, Sequence, TableName, TypeKind};
+use crate::model::{Belongs, Fingerprint, OwnedTable, Sequence, TableName, TypeKind};
 use crate::plan::{ShardPlan, TenantPlan, TenantShard, TenantTable};
 use crate::shard::{Chunk, ChunkStream, Claim, JournalEntry, Session};
 use crate::verify::{self, Verdict};
@@ -66,11 +68,22 @@ impl Steps<'_> {
         started_at: Timestamp,
     ) -> Result<(Verdict, Vec<PathBuf>)> {
         let mut dropped = Vec::new();
-        for (owned, rows) in self.tables()? {
-            dropped.extend(self.write(session, owned, rows).await?);
+        let tables = self.tables()?;
+        let mut choice = self.choose(session, &tables).await?;
+        let mut proof = None;
+        if self.planned.constraints.by_engine() {
+            session.disable_triggers().await?;
+            proof = Some(Proof::new(tables.iter().map(|(owned, _)| *owned).collect(), &self.tenant.id));
         }
-        let verdict = self.read_back(session).await?;
-        self.check_writes(session).await?;
+        for (owned, rows) in tables {
+            self.settle(session, owned, &mut choice).await?;
+            dropped.extend(self.write(session, owned, rows, &mut choice, proof.as_ref()).await?);
+        }
+        if let Some(proof) = proof {
+            proof.prove(session).await?;
+        }
+        let verdict = self.read_back(session, &choice).await?;
+        self.check_writes(session, &choice).await?;
         let entry = JournalEntry {
             plan: self.run.hash().clone(),
             tenant: self.tenant.id.clone(),
@@ -103,6 +116,8 @@ impl Steps<'_> {
         session: &mut dyn Session,
         owned: &OwnedTable,
         rows: &TenantTable,
+        choice: &mut Choice,
+        proof: Option<&Proof<'_>>,
     ) -> Result<Option<PathBuf>> {
         let source = self.connected.source.as_ref();
         let (chunks, before) = match self.planned.adaptations.get(&rows.table) {
@@ -117,26 +132,28 @@ impl Steps<'_> {
             Some(settled) => kept::without(chunks, kept::find(self, session, owned, rows, settled).await?),
         };
         let seen = Arc::new(Mutex::new(Seen::new(owned)));
-        let taken = session.write(owned, observe(chunks, owned, seen.clone(), self.run)).await?;
+        let mut chunks = choice.of(owned, chunks);
+        if let Some(proof) = proof {
+            chunks = proof.watch(&owned.table.name, chunks);
+        }
+        let chunks = observe(chunks, owned, seen.clone(), self.run);
+        let taken = session.write(owned, chunks).await.map_err(|error| Self::came_back(owned, error))?;
         let seen = {
             let mut seen =
                 seen.lock().map_err(|_| Error::bug("a writer stopped in the middle of a batch"))?;
             std::mem::take(&mut *seen)
         };
+        let passed = choice.wrote(&rows.table, seen.fingerprint)?;
         let read = match (&before, &rows.settled) {
             (Some(before), _) => before.fingerprint()?,
-            (None, None) => seen.fingerprint,
+            (None, None) => passed,
             // `kept` has read all rows; those that stay are not among the ones that went by here.
             (None, Some(_)) => rows.fingerprint,
         };
-        if read != rows.fingerprint || seen.fingerprint != rows.inserted() {
-            return Err(Error::refused(format!(
-                "unable to trust the snapshot: the rows of tenant '{}' in table '{}' are not those that were fingerprinted",
-                self.tenant.id, rows.table
-            ))
-            .hint("`reinstate snapshot verify` says which files are rotten"));
+        if read != rows.fingerprint || passed != rows.inserted() {
+            return Err(self.distrust(rows));
         }
-        let wanted = rows.inserted().rows;
+        let wanted = choice.rows(rows);
         if taken != wanted {
             return Err(Error::failed(format!(
                 "unable to restore table '{}': the shard took {taken} of {wanted} rows",
@@ -152,21 +169,35 @@ impl Steps<'_> {
         before.as_ref().map_or(Ok(None), Taken::finish)
     }
 
+    /// The snapshot does not hold what it was planned with.
+    pub(super) fn distrust(&self, rows: &TenantTable) -> Error {
+        Error::refused(format!(
+            "unable to trust the snapshot: the rows of tenant '{}' in table '{}' are not those that were fingerprinted",
+            self.tenant.id, rows.table
+        ))
+        .hint("`reinstate snapshot verify` says which files are rotten")
+    }
+
     /// Reads the tenant's tables back, and asks about all others together: rows that appeared since the deletion
     /// would be found there, and none may be.
-    async fn read_back(&self, session: &mut dyn Session) -> Result<Verdict> {
+    async fn read_back(&self, session: &mut dyn Session, choice: &Choice) -> Result<Verdict> {
         let expected = |name: &TableName| self.part.tables.iter().find(|rows| rows.table == *name);
         let (held, others): (Vec<&OwnedTable>, Vec<&OwnedTable>) = self
             .planned
             .tables
             .iter()
             .chain(&self.planned.others)
+            .filter(|owned| owned.owners.belongs == Belongs::ToOne || choice.has(&owned.table.name))
             .partition(|owned| expected(&owned.table.name).is_some());
         let ghosts = session.tables_with_rows(&others, &self.tenant.id).await?;
         let haunted = others.into_iter().filter(|owned| ghosts.contains(&owned.table.name));
         let mut found = Vec::with_capacity(held.len());
         for owned in held.into_iter().chain(haunted) {
             let name = &owned.table.name;
+            if let Some((written, live)) = self.found_by_key(session, owned, choice).await? {
+                found.push((name.clone(), written, live));
+                continue;
+            }
             let expected = expected(name).map(TenantTable::expected).unwrap_or_default();
             found.push((name.clone(), expected, session.read_back(owned, &self.tenant.id).await?));
         }
@@ -182,10 +213,12 @@ impl Steps<'_> {
             .hint("rows may have been created for the tenant since the deletion, or a trigger changes values on INSERT"))
     }
 
-    async fn check_writes(&self, session: &mut dyn Session) -> Result<()> {
+    async fn check_writes(&self, session: &mut dyn Session, choice: &Choice) -> Result<()> {
         let expected: BTreeMap<TableName, u64> =
-            self.part.tables.iter().map(|rows| (rows.table.clone(), rows.inserted().rows)).collect();
-        verify::check_write_set(&expected, &session.write_set().await?, &self.planned.tables)
+            self.part.tables.iter().map(|rows| (rows.table.clone(), choice.rows(rows))).collect();
+        let written = session.write_set().await?;
+        let triggers_off = self.planned.constraints.by_engine();
+        verify::check_write_set(&expected, &written, &self.planned.tables, triggers_off)
     }
 }
 

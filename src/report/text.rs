@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::format::{bytes, count};
 use super::table::table;
 use crate::model::{SnapshotId, TenantId};
-use crate::plan::{Plan, TenantPlan, TenantShard};
+use crate::plan::{Constraints, Plan, Prover, TenantPlan, TenantShard};
 use crate::replay::{Outcome, ShardStatus};
 use crate::shard::JournalEntry;
 use crate::snapshot::{Manifest, PruneReport, State, Summary, VerifyReport};
@@ -31,6 +31,7 @@ pub fn plan(plan: &Plan, detail: bool) -> String {
             "Shard '{}': snapshot {} of {}, into {}",
             shard.name, shard.snapshot, shard.taken_at, shard.target
         );
+        let _ = writeln!(out, "  keys: {}", proved(&shard.constraints));
         for drift in &shard.drift {
             let _ = writeln!(out, "  drift: {drift}");
         }
@@ -45,6 +46,20 @@ pub fn plan(plan: &Plan, detail: bool) -> String {
         out.push_str(&plan_by_shard(plan));
     }
     out.push_str(&settled(plan));
+    let left: u64 = plan
+        .tenants
+        .iter()
+        .flat_map(|tenant| &tenant.shards)
+        .flat_map(|shard| &shard.tables)
+        .map(|table| table.left)
+        .sum();
+    if left > 0 {
+        let _ = write!(
+            out,
+            "\n\n{} rows that others point at too are live and stay as they are, with what hangs from them.",
+            count(left)
+        );
+    }
     let _ = write!(
         out,
         "\n\n{tenants} {}, {} rows, {} will be inserted; nothing else is written.",
@@ -83,6 +98,14 @@ fn settled(plan: &Plan) -> String {
     if out.is_empty() { out } else { format!("\n{out}") }
 }
 
+fn proved(constraints: &Constraints) -> String {
+    let how = match constraints.by {
+        Prover::Server => "checked by the server, triggers on",
+        Prover::Engine => "proved by the engine, triggers off",
+    };
+    format!("{how} ({})", constraints.reason)
+}
+
 fn plan_by_table(plan: &Plan) -> String {
     let mut rows = Vec::new();
     for tenant in &plan.tenants {
@@ -93,9 +116,9 @@ fn plan_by_table(plan: &Plan) -> String {
                     tenant.name.clone().unwrap_or_default(),
                     shard.shard.to_string(),
                     part.table.to_string(),
-                    count(part.inserted().rows),
+                    count(part.written()),
                     bytes(part.inserted_bytes()),
-                    count(part.live_rows),
+                    count(part.live_rows + part.left),
                 ]);
             }
         }
@@ -105,7 +128,7 @@ fn plan_by_table(plan: &Plan) -> String {
 
 fn plan_by_shard(plan: &Plan) -> String {
     let line = |tenant: &TenantPlan, shard: &TenantShard| {
-        let live: u64 = shard.tables.iter().map(|table| table.live_rows).sum();
+        let live: u64 = shard.tables.iter().map(|table| table.live_rows + table.left).sum();
         vec![
             tenant.id.to_string(),
             tenant.name.clone().unwrap_or_default(),

@@ -31,6 +31,8 @@ pub enum Question<'a> {
         /// sessions.
         lock: bool,
     },
+    /// Rows that reference, by a hop that their owner is found by, a row that is not live.
+    Detached,
     /// Rows for which a condition is false: SQL over the table's columns, of the catalog or the configuration. NULL
     /// is not false, as in a CHECK.
     Fails(&'a [String]),

@@ -5,19 +5,21 @@
 //! Shard     facts(), live_rows(), ask(rows), read()                       read-only
 //!           prepare_journal(), journal()                       the engine's own schema
 //!           begin(tenant) ──► Session   one transaction
-//! Session   ask(rows), write(table)…, read_back(table)…, tables_with_rows(), write_set(), record(entry),
-//!           commit() | abort()
+//! Session   disable_triggers(), ask(rows), write(table)…, broken_reference(key), collision(key), read_back(table)…,
+//!           tables_with_rows(), write_set(), record(entry), commit() | abort()
 //! ```
 //!
 //! Invariants. A session issues only INSERT or COPY on user tables (P2). Dropping a session without commit rolls
 //! back. The journal row commits with the rows (P4). No lock above ROW EXCLUSIVE on user tables, and lock
-//! time-outs on every statement (P7). The folders of the back ends hold files of the same names.
+//! time-outs on every statement (P7). The folders of the back ends hold files of the same names (`constraints`: only
+//! where triggers can be turned off).
 
 mod ask;
 pub mod postgres;
 pub mod sqlite;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -26,13 +28,13 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
-pub use ask::{Answer, Ask, LiveRow, Question, Rows};
+use crate::error::{Error, Result};
 pub use crate::model::{Chunk, ChunkStream};
 use crate::model::{
-    DatabaseIdentity, DatabaseUrl, Fingerprint, OwnedTable, PlanHash, Sequence, ShardName, SnapshotId, Table,
-    TableName, TenantId, TypeKind,
+    DatabaseIdentity, DatabaseUrl, Fingerprint, ForeignKey, OwnedTable, PlanHash, Sequence, ShardName,
+    SnapshotId, Table, TableName, TenantId, TypeKind, UniqueKey,
 };
+pub use ask::{Answer, Ask, LiveRow, Question, Rows};
 
 /// What a shard is, as read from its catalog in a few queries.
 #[derive(Clone, Debug)]
@@ -47,8 +49,14 @@ pub struct Facts {
     pub tables: Vec<Table>,
     /// What keeps the role from restoring rows of a table: a missing privilege, active row security. Empty is good.
     pub obstacles: BTreeMap<TableName, Vec<String>>,
-    /// Rows that triggers or foreign keys cannot explain may hide behind these settings; shown in the plan.
+    /// What may surprise, and settings behind which rows may hide; shown in the plan.
     pub warnings: Vec<String>,
+    /// Why [`Session::disable_triggers`] cannot be had, if it cannot.
+    pub triggers_stay_on: Option<String>,
+    /// Tables whose rows the role may not lock, so that [`Session::broken_reference`] cannot be had for them.
+    pub unlockable: BTreeSet<TableName>,
+    /// Materialised views and the tables that they are made of.
+    pub materialized: BTreeMap<TableName, BTreeSet<TableName>>,
 }
 
 /// A tenant that was restored in this shard: the journal's row, committed together with the tenant's rows.
@@ -94,6 +102,43 @@ pub struct WriteSet {
     pub tables: BTreeMap<TableName, TableWrites>,
     /// Writes that the database counted but could not attribute to a table.
     pub unattributed: u64,
+}
+
+/// Which row: `id=7`, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowKey(String);
+
+impl RowKey {
+    /// The key of these columns and values.
+    pub fn new(columns: &[String], values: Vec<Option<String>>) -> Self {
+        let pairs = columns.iter().zip(values);
+        let pairs = pairs.map(|(column, value)| format!("{column}={}", value.as_deref().unwrap_or("NULL")));
+        Self(pairs.collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl fmt::Display for RowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A row that points at nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// The row.
+    pub row: RowKey,
+    /// The parent that it points at.
+    pub key: RowKey,
+}
+
+/// Two rows that share a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collision {
+    /// The tenant's.
+    pub row: RowKey,
+    /// The other one.
+    pub other: RowKey,
 }
 
 /// The answer to [`Shard::begin`].
@@ -163,6 +208,34 @@ pub trait Session: Ask {
     async fn tables_with_rows(&mut self, tables: &[&OwnedTable], tenant: &TenantId)
     -> Result<Vec<TableName>>;
 
+    /// Turns triggers off for this transaction, and with them all that the server checks by triggers: foreign keys
+    /// and deferrable unique and exclusion constraints. Before the first row. Those that are to fire always still do.
+    async fn disable_triggers(&mut self) -> Result<()> {
+        Err(unsupported())
+    }
+
+    /// A row of the tenant whose `key` points at nothing, among those for which `only` holds, if it is given. Locks
+    /// the rows that all others point at against deletion until the end of the transaction.
+    async fn broken_reference(
+        &mut self,
+        _table: &OwnedTable,
+        _tenant: &TenantId,
+        _key: &ForeignKey,
+        _only: Option<&str>,
+    ) -> Result<Option<Broken>> {
+        Err(unsupported())
+    }
+
+    /// A row of the tenant that shares `key` with any other live row.
+    async fn collision(
+        &mut self,
+        _table: &OwnedTable,
+        _tenant: &TenantId,
+        _key: &UniqueKey,
+    ) -> Result<Option<Collision>> {
+        Err(unsupported())
+    }
+
     /// What this transaction wrote, against the base line taken when it began.
     async fn write_set(&mut self) -> Result<WriteSet>;
 
@@ -177,6 +250,11 @@ pub trait Session: Ask {
 
     /// Rolls back.
     async fn abort(self: Box<Self>) -> Result<()>;
+}
+
+/// A plan never asks for this: [`Facts::triggers_stay_on`] says so.
+fn unsupported() -> Error {
+    Error::bug("triggers cannot be turned off in this database")
 }
 
 /// Opens a shard: connects and says which kind it is. `connections_max` bounds the connections held at a time.

@@ -353,7 +353,7 @@ fn sum_up(
         let message = format!("the source names owners for rows of table '{}', which has none", table.name);
         return Err(Error::bug(message));
     }
-    let is_derived = matches!(rule, Some(Rule::Derived(_)));
+    let is_derived = matches!(rule, Some(Rule::Derived(_) | Rule::Referenced { .. }));
     Ok(TableEntry {
         table: table.clone(),
         rows_owned,

@@ -7,12 +7,14 @@ use futures::StreamExt;
 
 use super::Surveyed;
 use super::standing::Compared;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::extract::{self, AdaptedChunk};
 use crate::model::adapt::Adaptation;
-use crate::model::{DatabaseIdentity, Fingerprint, OwnedTable, Table, TableName, TenantId, row_name, wire};
+use crate::model::{
+    Column, DatabaseIdentity, Fingerprint, OwnedTable, Table, TableName, TenantId, row_name, wire,
+};
 use crate::plan::TableDrift;
-use crate::plan::drift::{Declared, Dialect, Found, Value, compare, type_to_read};
+use crate::plan::drift::{Declared, Dialect, Found, Value, Values, compare, type_to_read};
 use crate::progress::Progress;
 
 impl Surveyed {
@@ -55,31 +57,30 @@ impl Surveyed {
     }
 
     /// The declared values of columns that are new, as the live database reads them.
-    async fn values(
-        &self,
-        taken: &Table,
-        live: Option<&Table>,
-        declared: &Declared,
-    ) -> Result<BTreeMap<String, Value>> {
-        let mut values = BTreeMap::new();
+    async fn values(&self, taken: &Table, live: Option<&Table>, declared: &Declared) -> Result<Values> {
+        let mut values = Values::new();
         for (name, literal) in &declared.values {
             let is_stored = taken.column(name).is_some_and(|column| !column.generated);
-            let Some(column) = live.and_then(|live| live.column(name)).filter(|_| !is_stored) else {
-                continue;
-            };
-            let text = literal.to_string();
-            let (kind, wire) = match type_to_read(column) {
-                None => (column.kind, text.clone().into_bytes()),
-                Some(type_name) => self.shard.read_value(&type_name, &text).await.map_err(|error| {
-                    error.within(format!(
-                        "unable to use the declared value '{text}' of column '{name}' of table '{}'",
-                        taken.name
-                    ))
-                })?,
-            };
-            values.insert(name.clone(), Value { text, kind, wire });
+            let column = live.and_then(|live| live.column(name)).filter(|_| !is_stored);
+            if let Some(column) = column {
+                values.insert(name.clone(), self.value(column, literal.to_string()).await?);
+            }
         }
         Ok(values)
+    }
+
+    async fn value(&self, column: &Column, text: String) -> Result<Result<Value, String>> {
+        let Some(type_name) = type_to_read(column) else {
+            let wire = text.clone().into_bytes();
+            return Ok(Ok(Value { text, kind: column.kind, wire }));
+        };
+        match self.shard.read_value(&type_name, &text).await {
+            Ok((kind, wire)) => Ok(Ok(Value { text, kind, wire })),
+            Err(error) if error.kind() == Kind::Undecided => {
+                Ok(Err(format!("the declared value '{text}' is no {type_name}: {}", error.chain())))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Rows of these tenants in tables of the snapshot that are not live.

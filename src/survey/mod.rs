@@ -20,7 +20,8 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::extract;
-use crate::model::{Fingerprint, OwnedTable, ShardName, Table, TableName, TenantId, TypeKind};
+use crate::missing::missing;
+use crate::model::{Belongs, Fingerprint, OwnedTable, ShardName, Table, TableName, TenantId, TypeKind};
 use crate::plan::{Findings, Policies, Request, ShardFindings, Standing, TableDrift, TenantTable, rails};
 use crate::progress::Progress;
 use crate::shard::{self, Facts, Shard};
@@ -139,7 +140,9 @@ impl Survey {
         let tenants: Vec<TenantId> = names.keys().cloned().collect();
         let mut damaged: BTreeMap<TenantId, Vec<Damage>> = BTreeMap::new();
         for surveyed in &self.shards {
-            for owned in surveyed.owned_tables()? {
+            // Rows of whoever points at them are not counted: those who pointed are gone.
+            let owned = surveyed.owned_tables()?;
+            for owned in owned.into_iter().filter(|owned| owned.owners.belongs == Belongs::ToOne) {
                 let live = surveyed.shard.live_rows(&owned, &tenants).await?;
                 for tenant in &tenants {
                     let snapshot_rows = surveyed.rows_in_snapshot(tenant, &owned.table.name);
@@ -260,7 +263,10 @@ impl Surveyed {
         let mut drift = self.drift(&involved).await?;
         let mut live = Vec::with_capacity(involved.len());
         for owned in &involved {
-            live.push(self.shard.live_rows(owned, tenants).await?);
+            live.push(match owned.owners.belongs {
+                Belongs::ToOne => self.shard.live_rows(owned, tenants).await?,
+                Belongs::ToReferrers | Belongs::WithParent => BTreeMap::new(),
+            });
         }
         // Where the schema alone stops the plan there is nothing to compare.
         let is_held = |owned: &OwnedTable| {
@@ -305,10 +311,30 @@ impl Surveyed {
             warnings: self.facts.warnings.clone(),
             drift,
             gone: self.gone(tenants),
+            triggers_stay_on: self.facts.triggers_stay_on.clone(),
+            unlockable: self.facts.unlockable.clone(),
+            materialized: self.facts.materialized.clone(),
             contents,
             standings,
             policies,
         })
+    }
+
+    /// How many rows stay as they are, of those that belong to whoever points at them.
+    async fn left(&self, owned: &OwnedTable, tenant: &TenantId, changed: &TableDrift) -> Result<u64> {
+        let name = &owned.table.name;
+        let is_keyed =
+            self.facts.tables.iter().any(|live| live.name == *name && !live.primary_key.is_empty());
+        // Without a key there will be no plan.
+        if owned.owners.belongs == Belongs::ToOne || !is_keyed {
+            return Ok(0);
+        }
+        let (table, owners) = (self.written(name, changed)?, owned.owners.clone());
+        let live = OwnedTable { table, owners };
+        let adaptation = changed.drift.adaptation.as_ref();
+        let rows = extract::written_rows(&self.source, adaptation, &live.table, tenant).await?;
+        let missing = missing(&mut self.shard.as_ref(), &live, rows).await?;
+        Ok(missing.all.rows - missing.rows())
     }
 
     async fn tenant_table(
@@ -362,8 +388,9 @@ impl Surveyed {
             Some(compared) => compared.finish().await?,
             None => Standing::default(),
         };
+        let left = self.left(owned, tenant, changed).await?;
         let (table, rows) = (table.clone(), fingerprint.rows);
-        let found = TenantTable { table, rows, bytes, fingerprint, adapted, live_rows, settled: None };
+        let found = TenantTable { table, rows, bytes, fingerprint, adapted, live_rows, left, settled: None };
         Ok(Some((found, standing)))
     }
 }

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::limits::{DIFFERENCES_NAMED_MAX, PARENTS_KNOWN_MAX};
 use crate::model::wire::{Decoder, Tuples, encode};
 use crate::model::{
-    Chunk, Fingerprint, ForeignKey, OwnedTable, Table, TableName, TenantId, UniqueKey, row_hash, row_name,
+    Belongs, Chunk, Fingerprint, ForeignKey, OwnedTable, Table, TableName, TenantId, UniqueKey, row_hash, row_name,
 };
 use crate::plan::conflict::{Finding, Reason, Standing};
 use crate::shard::{LiveRow, Question, Rows, Shard};
@@ -217,9 +217,13 @@ impl Compared<'_, '_> {
     pub async fn see(&mut self, chunk: &Chunk) -> Result<()> {
         let table = &self.owned.table;
         self.note_present(&chunk.tuples)?;
+        let elsewhere = self.live_with_others(chunk).await?;
         let mut absent = Absent { batch: &chunk.batch, tuples: Tuples::default(), places: Vec::new() };
         for (row, tuple) in chunk.tuples.iter().enumerate() {
             let hash = row_hash(tuple);
+            if elsewhere.contains(&row) {
+                continue;
+            }
             let reason = match self.live.take(tuple, hash)? {
                 Stand::Absent => {
                     self.standing.absent.add(hash);
@@ -280,6 +284,15 @@ impl Compared<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Rows that belong to whoever points at them and are live: they stay, whatever they are.
+    async fn live_with_others(&self, chunk: &Chunk) -> Result<HashSet<usize>> {
+        let shared = self.owned.owners.belongs != Belongs::ToOne;
+        let Some(primary) = self.owned.table.primary().filter(|_| shared) else { return Ok(HashSet::new()) };
+        let rows = Rows { owned: self.owned, tuples: &chunk.tuples };
+        let answers = self.of.shard.ask(&rows, &Question::Taken(&primary)).await?;
+        Ok(answers.into_iter().map(|answer| answer.row).collect())
     }
 
     async fn ask_for_keys(&mut self, absent: &Absent<'_>) -> Result<()> {

@@ -50,6 +50,9 @@ pub struct TableVerdict {
     pub found: Fingerprint,
     /// Rows that differ, the first few by key (independent verification only).
     pub differences: Vec<Difference>,
+    /// Rows that others point at too and have changed since, the first few by key: no difference.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changed_since: Vec<String>,
 }
 
 impl TableVerdict {
@@ -90,7 +93,13 @@ impl Verdict {
 pub fn before_commit(tables: Vec<(TableName, Fingerprint, Fingerprint)>) -> Verdict {
     let tables = tables
         .into_iter()
-        .map(|(table, expected, found)| TableVerdict { table, expected, found, differences: Vec::new() })
+        .map(|(table, expected, found)| TableVerdict {
+            table,
+            expected,
+            found,
+            differences: Vec::new(),
+            changed_since: Vec::new(),
+        })
         .collect();
     Verdict { checked: Checked::BeforeCommit, tables }
 }

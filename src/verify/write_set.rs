@@ -7,11 +7,13 @@ use crate::model::{OwnedTable, TableName};
 use crate::shard::{TableWrites, WriteSet};
 
 /// Compares what a transaction wrote with the rows it was to insert, table by table. Anything else (a trigger's
-/// update, a cascade, a rule's insert) is an error that names the table and the triggers that may have done it.
+/// update, a cascade, a rule's insert) is an error that names the table and the triggers that may have done it:
+/// with `triggers_off`, those that fire all the same.
 pub fn check_write_set(
     expected: &BTreeMap<TableName, u64>,
     written: &WriteSet,
     tables: &[OwnedTable],
+    triggers_off: bool,
 ) -> Result<()> {
     let names: BTreeSet<&TableName> = expected.keys().chain(written.tables.keys()).collect();
     let mut wrong = Vec::new();
@@ -36,14 +38,14 @@ pub fn check_write_set(
     }
     let error =
         Error::failed(format!("the transaction wrote more than the tenant's rows: {}", wrong.join("; ")));
-    Err(error.hint(cause(tables)))
+    Err(error.hint(cause(tables, triggers_off)))
 }
 
-fn cause(tables: &[OwnedTable]) -> String {
+fn cause(tables: &[OwnedTable], triggers_off: bool) -> String {
     let triggers: Vec<String> = tables
         .iter()
         .flat_map(|owned| {
-            let firing = owned.table.triggers.iter().filter(|trigger| trigger.fires_on_insert(false));
+            let firing = owned.table.triggers.iter().filter(|trigger| trigger.fires_on_insert(triggers_off));
             firing.map(|trigger| format!("'{}' on '{}'", trigger.name, owned.table.name))
         })
         .collect();
@@ -75,7 +77,8 @@ mod tests {
     #[test]
     fn only_the_expected_inserts_pass() {
         let expected = BTreeMap::from([(name("issues"), 2), (name("empty"), 0)]);
-        let check = |set: WriteSet| check_write_set(&expected, &set, &[]).map_err(|error| error.chain());
+        let check =
+            |set: WriteSet| check_write_set(&expected, &set, &[], false).map_err(|error| error.chain());
         assert_eq!(check(written(&[("issues", 2, 0, 0)], 0)), Ok(()));
         for wrong in [
             written(&[("issues", 1, 0, 0)], 0),

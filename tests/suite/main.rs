@@ -14,11 +14,13 @@ mod ask;
 mod bad_input;
 mod conflicts;
 mod conformance;
+mod drift;
 mod drill;
 mod fidelity;
 mod fixtures;
 mod interrupt;
 mod many_tables;
+mod ownership;
 mod pgbench;
 mod postgres {
     //! PostgreSQL on a real server.
@@ -27,7 +29,7 @@ mod postgres {
     mod session;
     mod shard;
     mod source;
-    mod support;
+    pub mod support;
 }
 mod property;
 mod rescue;

@@ -161,7 +161,8 @@ fn comes_back() {
     let before = harbour.dump();
     harbour.delete(&[102, 104]);
     // Since the snapshot, the catalogues went on.
-    harbour.sql("UPDATE plans SET monthly = '13.50' WHERE id = 2; INSERT INTO issue_types VALUES (4, 'Chore')");
+    harbour
+        .sql("UPDATE plans SET monthly = '13.50' WHERE id = 2; INSERT INTO issue_types VALUES (4, 'Chore')");
     let damaged = harbour.dump();
     assert!(lacking(&before, &damaged).len() > 400);
 

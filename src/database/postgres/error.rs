@@ -6,7 +6,7 @@
 
 use sqlx::postgres::PgDatabaseError;
 
-use crate::database::Transient;
+use crate::database::{KeyTaken, Transient};
 use crate::error::{Error, Kind};
 
 /// The error of an action (`unable to …`) that the driver or the server refused.
@@ -30,7 +30,7 @@ pub fn failure(unable: impl Into<String>, error: sqlx::Error) -> Error {
             "the server is a standby or the role is read-only; use the primary and a role that may write",
         ),
         "23505" | "23P01" => Error::failed(unable)
-            .because(ServerError(said))
+            .because(KeyTaken(said))
             .hint("a live row has the same key; `reinstate plan` lists what is already live"),
         "23503" => Error::failed(unable)
             .because(ServerError(said))

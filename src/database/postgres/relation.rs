@@ -31,7 +31,7 @@ pub struct RowType {
     element: u32,
     columns: Vec<LiveColumn>,
     /// Whether a column is of a type that the driver does not know (multiranges): then each column is an array of its
-    /// own, and those that cannot be (arrays, multiranges) stay NULL.
+    /// own, and those that cannot be (arrays, records, multiranges) stay NULL.
     apart: bool,
 }
 
@@ -45,6 +45,8 @@ struct LiveColumn {
     is_domain: bool,
     /// The driver cannot bind it.
     is_unknown: bool,
+    /// It is made of records, which `unnest` would take apart.
+    is_record: bool,
     /// The expression of a generated column: computed anew, since the row does not bring it.
     generated: Option<String>,
 }
@@ -64,6 +66,8 @@ const ROW_TYPE: &str =
             format('%I.%I', n.nspname, y.typname), y.typtype = 'd',
             exists (select from made_of m join pg_type p on p.oid = m.type
                     where m.column_number = a.attnum and p.typtype = 'm'),
+            exists (select from made_of m join pg_type p on p.oid = m.type
+                    where m.column_number = a.attnum and p.typtype = 'c'),
             case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end
      from pg_class c join pg_type t on t.oid = c.reltype
      join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -72,7 +76,7 @@ const ROW_TYPE: &str =
      left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
      where c.oid = $1 order by a.attnum";
 
-type ColumnRow = (i64, i64, String, i64, i64, String, bool, bool, Option<String>);
+type ColumnRow = (i64, i64, String, i64, i64, String, bool, bool, bool, Option<String>);
 
 /// Reads the row type of a table.
 pub async fn row_type(
@@ -89,13 +93,14 @@ pub async fn row_type(
     let Some(&(array, element, ..)) = rows.first() else {
         return Err(Error::undecided(format!("unable to ask about rows of '{name}': it has no columns")));
     };
-    let column = |(_, _, name, oid, array, type_name, is_domain, is_unknown, generated)| LiveColumn {
+    let column = |(_, _, name, oid, array, type_name, is_domain, is_unknown, is_record, generated)| LiveColumn {
         name,
         type_oid: oid_of(oid),
         type_array: oid_of(array),
         type_name,
         is_domain,
         is_unknown,
+        is_record,
         generated,
     };
     let columns: Vec<LiveColumn> = rows.into_iter().map(column).collect();
@@ -131,8 +136,10 @@ impl RowType {
         let parameters = if self.apart { arriving.len() } else { 1 };
         let arrays: Vec<String> =
             (1..=parameters).map(|number| format!("pg_catalog.unnest(${number})")).collect();
+        // The driver keeps statements by their text: the type of the parameter must be part of it.
+        let row_type = self.array;
         format!(
-            "(SELECT {}, {PLACE} FROM ROWS FROM ({}) WITH ORDINALITY AS arriving({}, {PLACE})) {alias}",
+            "(SELECT /* {row_type} */ {}, {PLACE} FROM ROWS FROM ({}) WITH ORDINALITY AS arriving({}, {PLACE})) {alias}",
             shown.join(", "),
             arrays.join(", "),
             arriving.join(", ")
@@ -141,7 +148,7 @@ impl RowType {
 
     /// Whether a column is an array of its own, where columns go apart.
     fn binds(&self, column: &LiveColumn) -> bool {
-        column.generated.is_none() && column.type_array != 0 && !column.is_unknown
+        column.generated.is_none() && column.type_array != 0 && !column.is_unknown && !column.is_record
     }
 
     /// The rows as the values of the parameters: only the columns that are needed, or all.

@@ -5,6 +5,7 @@
 //! rules (reinstate.toml) ──► owners of a table: ways to a tenant column ──► SQL, in `database`
 //! ```
 
+mod compare;
 mod owners;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TableName;
 
-pub use owners::{Belongs, OwnedTable, OwnerPath, Owners, Step, TenancyError};
+pub use owners::{AsText, Belongs, OwnedTable, OwnerPath, Owners, Step, TenancyError};
 
 /// How the owner of a table's rows is found, row by row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

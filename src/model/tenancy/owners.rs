@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Link, Rule, Tenancy, Way, When};
+use super::{Link, Rule, Tenancy, Way, When, compare};
 use crate::limits::OWNER_WAYS_MAX;
 use crate::model::{Column, Table, TableName};
 
@@ -22,9 +22,31 @@ pub struct Step {
     /// The one column of the table before is an array, each element of which leads to a row.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub each: bool,
+    /// Those of `columns` whose type has no operator for the other side's: both are compared as text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub as_text: Vec<AsText>,
     /// The hop leads from a referenced row down to the rows that point at it, of which there may be many.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub many: bool,
+}
+
+/// A referencing column that is compared with the other side as text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AsText {
+    /// The referencing column.
+    pub column: String,
+    /// Its type, in the database's own spelling.
+    pub from: String,
+    /// The type of the column that it references.
+    pub to: String,
+}
+
+impl Step {
+    /// How a referencing column is compared, unless as it is.
+    pub fn as_text(&self, column: &str) -> Option<&AsText> {
+        self.as_text.iter().find(|pair| pair.column == column)
+    }
 }
 
 /// One way from a row to its tenant: hops, then the tenant column of the last table. No hop for root and direct
@@ -182,6 +204,7 @@ impl Tenancy {
                         parent_columns: reference.columns.clone(),
                         when: None,
                         each: false,
+                        as_text: vec![],
                         many: true,
                     };
                     let owners = self.hop(table, step, &reference.table, tables, trail)?;
@@ -211,6 +234,7 @@ impl Tenancy {
             parent_columns: link.parent_columns.clone(),
             when: link.when.clone(),
             each: link.each,
+            as_text: vec![],
             many: false,
         };
         if let Some(when) = &link.when {
@@ -228,7 +252,7 @@ impl Tenancy {
     fn hop<'a>(
         &'a self,
         table: &Table,
-        step: Step,
+        mut step: Step,
         to: &'a TableName,
         tables: &[Table],
         trail: &mut Vec<&'a TableName>,
@@ -237,12 +261,13 @@ impl Tenancy {
         if uneven || (step.each && step.columns.len() != 1) {
             return Err(TenancyError::Uneven(table.name.clone()));
         }
-        for column in &step.columns {
-            require(table, column)?;
-        }
         let parent = find(tables, to)?;
-        for column in &step.parent_columns {
-            require(parent, column)?;
+        for (column, parent_column) in step.columns.iter().zip(&step.parent_columns) {
+            let (child, parent) = (require(table, column)?, require(parent, parent_column)?);
+            if !compare::fit(child, parent, step.each) {
+                let (from, to) = (child.type_name.clone(), parent.type_name.clone());
+                step.as_text.push(AsText { column: column.clone(), from, to });
+            }
         }
         let mut owners = self.follow(to, tables, trail)?;
         owners.ways.iter_mut().for_each(|way| way.steps.insert(0, step.clone()));

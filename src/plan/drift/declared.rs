@@ -66,16 +66,22 @@ pub fn type_to_read(column: &Column) -> Option<String> {
     types::type_of_value(column).map(|read| read.type_name)
 }
 
+/// The declared values of one table by column, or why one cannot be read.
+pub type Values = BTreeMap<String, Result<Value, String>>;
+
 impl Value {
-    /// The wire form in `column`, or why it does not fit.
-    pub(super) fn for_column(&self, column: &Column, dialect: Dialect) -> Result<Vec<u8>, String> {
+    /// The value as `column` holds it, or why it does not fit.
+    pub(super) fn cast_to(&self, column: &Column, dialect: Dialect) -> Result<Self, String> {
         if dialect == Dialect::Sqlite {
-            return Ok(self.wire.clone());
+            return Ok(self.clone());
         }
+        let wrong = |what: &dyn fmt::Display| format!("the declared value '{}' {what}", self.text);
         let text = || Column::new(&column.name, "text", TypeKind::Text);
         let read = types::type_of_value(column).unwrap_or_else(text);
-        let (cast, _) = types::cast(&read, column).ok_or_else(|| format!("is no {}", column.type_name))?;
-        cast.value(&self.wire).map(std::borrow::Cow::into_owned).map_err(|unfit| unfit.to_string())
+        let (cast, _) =
+            types::cast(&read, column).ok_or_else(|| wrong(&format_args!("is no {}", column.type_name)))?;
+        let wire = cast.value(&self.wire).map_err(|unfit| wrong(&unfit))?.into_owned();
+        Ok(Self { text: self.text.clone(), kind: column.kind, wire })
     }
 }
 

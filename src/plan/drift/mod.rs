@@ -11,12 +11,12 @@ mod declared;
 mod found;
 mod types;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::model::adapt::{Adaptation, Cast, Origin};
 use crate::model::{Column, Table, TableName, TypeKind};
 
-pub use declared::{Declared, Literal, Value, type_to_read};
+pub use declared::{Declared, Literal, Value, Values, type_to_read};
 pub use found::{Found, HINT_DECLARE, HINT_DROPPED, Judged};
 
 /// The differences of one table, and how they are dealt with.
@@ -57,7 +57,7 @@ pub fn compare(
     taken: &Table,
     live: Option<&Table>,
     declared: &Declared,
-    values: &BTreeMap<String, Value>,
+    values: &Values,
     dialect: Dialect,
 ) -> Drift {
     let mut drift = Drift::default();
@@ -184,22 +184,20 @@ impl Comparison<'_> {
     }
 
     /// A live column that no column of the snapshot gives a value.
-    fn added(&mut self, column: &Column, value: Option<&Value>) {
+    fn added(&mut self, column: &Column, value: Option<&Result<Value, String>>) {
         let was_generated = self.taken.column(&column.name).is_some_and(|taken| taken.generated);
         let place = self.place(&column.name);
         if let Some(value) = value.filter(|_| !column.generated) {
-            match value.for_column(column, self.dialect) {
-                Ok(wire) => {
+            match value.as_ref().map_err(String::clone).and_then(|value| value.cast_to(column, self.dialect))
+            {
+                Ok(value) => {
                     let said =
                         format!("{place} is new: restored rows take the declared value '{}'", value.text);
                     self.drift.covered.push(said);
-                    self.origins.push(Origin::Constant { wire });
-                    let kind = if self.dialect == Dialect::Sqlite { value.kind } else { column.kind };
-                    self.drift.columns.push(Column { kind, ..column.clone() });
+                    self.origins.push(Origin::Constant { wire: value.wire });
+                    self.drift.columns.push(Column { kind: value.kind, ..column.clone() });
                 }
-                Err(wrong) => {
-                    self.drift.refused.push(format!("{place}: the declared value '{}' {wrong}", value.text));
-                }
+                Err(wrong) => self.drift.refused.push(format!("{place} is new: {wrong}")),
             }
             return;
         }
@@ -262,6 +260,8 @@ pub fn schema_hash<'a>(live: &'a [Table], names: impl IntoIterator<Item = &'a Ta
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
     use crate::model::adapt::Unfit;
 
     fn table(columns: Vec<Column>) -> Table {

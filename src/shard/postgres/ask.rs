@@ -59,6 +59,7 @@ pub async fn ask(
         Question::NoParent { key, lock } => {
             (no_parent(&asked, relations, key, *lock)?, Some(key.columns.as_slice()))
         }
+        Question::Detached => (detached(&asked, relations, rows)?, None),
         Question::Fails([]) => return Ok(Vec::new()),
         Question::Fails(conditions) => (fails(&asked, conditions), None),
     };
@@ -174,6 +175,14 @@ fn no_parent(asked: &str, relations: &Relations, key: &ForeignKey, lock: bool) -
     ))
 }
 
+fn detached(asked: &str, relations: &Relations, rows: &Rows<'_>) -> Result<String> {
+    let detached = owner::detached(relations, &rows.owned.owners, "k")?;
+    Ok(format!(
+        "SELECT k.{PLACE}::pg_catalog.int8, 0, NULL::pg_catalog.bytea, 0::pg_catalog.int8, ''::pg_catalog.text
+         FROM {asked} WHERE {detached}"
+    ))
+}
+
 fn fails(asked: &str, conditions: &[String]) -> String {
     let each: Vec<String> = conditions
         .iter()
@@ -197,9 +206,7 @@ async fn owners(
     places: &[Place],
 ) -> Result<HashMap<Place, Vec<TenantId>>> {
     let name = &rows.owned.table.name;
-    let path = owner::only(rows.owned)?;
-    let from = owner::from_clause(relations, name, Some(path))?;
-    let owner = owner::owner(path);
+    let owner::Scanned { from, owner, .. } = owner::looked_up(relations, name, &rows.owned.owners, "r")?;
     let mut by_table: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
     for (table, place) in places {
         by_table.entry(*table).or_default().push(place);
@@ -207,7 +214,7 @@ async fn owners(
     let mut found: HashMap<Place, Vec<TenantId>> = HashMap::new();
     for (table, places) in by_table {
         let sql = format!(
-            "SELECT r.ctid::pg_catalog.text, {owner}::pg_catalog.text FROM {from}
+            "SELECT r.ctid::pg_catalog.text, {owner} FROM {from}
              WHERE r.tableoid OPERATOR(pg_catalog.=) $1::pg_catalog.oid
                AND r.ctid OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.text[]::pg_catalog.tid[])"
         );

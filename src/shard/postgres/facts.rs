@@ -1,12 +1,13 @@
 //! Facts: what the shard is, and what the role may do in it. Read-only, a few queries for the whole database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::postgres::PgConnection;
 
 use super::super::Facts;
+use super::constraints::DISABLE_TRIGGERS;
 use crate::database::postgres::catalog::{self, Catalog, with_user_tables};
-use crate::database::postgres::error::failure;
+use crate::database::postgres::error::{failure, sqlstate};
 use crate::error::Result;
 use crate::model::TableName;
 
@@ -16,7 +17,8 @@ type Obstacles = BTreeMap<TableName, Vec<String>>;
 const TABLES: &str = concat!(
     with_user_tables!(),
     "select schema, name, has_schema_privilege(n.oid, 'usage'), has_table_privilege(u.oid, 'select'),
-            has_table_privilege(u.oid, 'insert'), row_security_active(u.oid)
+            has_table_privilege(u.oid, 'insert'), row_security_active(u.oid),
+            has_any_column_privilege(u.oid, 'update')
      from user_tables u join pg_namespace n on n.nspname = u.schema"
 );
 
@@ -39,6 +41,23 @@ const LARGE_OBJECTS: &str = concat!(
      join pg_attribute a on a.attrelid = u.oid and a.attnum > 0 and not a.attisdropped
      where a.atttypid in (select oid from number) and exists (select from pg_largeobject_metadata)
      order by u.schema, u.name, a.attnum"
+);
+
+/// Materialised views and the tables that they are made of, through other views too.
+const MATERIALIZED: &str = concat!(
+    with_user_tables!(),
+    ", uses(view, used) as (
+         select r.ev_class, d.refobjid from pg_rewrite r
+         join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+                         and d.refclassid = 'pg_class'::regclass and d.refobjid <> r.ev_class),
+       made_of(view, used) as (
+         select u.view, u.used from uses u join pg_class v on v.oid = u.view and v.relkind = 'm'
+         union
+         select m.view, u.used from made_of m join uses u on u.view = m.used)
+     select distinct n.nspname::text, v.relname::text, u.schema, u.name
+     from made_of m
+     join user_tables u on u.oid = coalesce(pg_partition_root(m.used), m.used)
+     join pg_class v on v.oid = m.view join pg_namespace n on n.oid = v.relnamespace"
 );
 
 /// What concerns every table of the server.
@@ -64,15 +83,27 @@ pub async fn read(connection: &mut PgConnection) -> Result<Facts> {
             add(&mut obstacles, &table.name, obstacle.to_owned());
         }
     }
-    table_obstacles(connection, &role, &mut obstacles).await.map_err(unable)?;
+    let mut unlockable = BTreeSet::new();
+    table_obstacles(connection, &role, &mut obstacles, &mut unlockable).await.map_err(unable)?;
     sequence_obstacles(connection, &role, &catalog, &mut obstacles).await.map_err(unable)?;
     for found in &catalog.unsendable {
         let obstacle = format!("column '{}': type '{}' has no binary form", found.column, found.type_name);
         add(&mut obstacles, &found.table, obstacle);
     }
-    let mut warnings = warnings(&catalog);
-    warnings.extend(large_objects(connection).await.map_err(unable)?);
-    Ok(Facts { identity, server_version, role, tables: catalog.tables, obstacles, warnings })
+    let warnings = large_objects(connection).await.map_err(unable)?;
+    let triggers_stay_on = triggers_stay_on(connection, &role).await.map_err(unable)?;
+    let materialized = materialized(connection).await.map_err(unable)?;
+    Ok(Facts {
+        identity,
+        server_version,
+        role,
+        tables: catalog.tables,
+        obstacles,
+        warnings,
+        triggers_stay_on,
+        unlockable,
+        materialized,
+    })
 }
 
 fn add(obstacles: &mut Obstacles, table: &TableName, obstacle: String) {
@@ -83,11 +114,15 @@ async fn table_obstacles(
     connection: &mut PgConnection,
     role: &str,
     obstacles: &mut Obstacles,
+    unlockable: &mut BTreeSet<TableName>,
 ) -> Result<(), sqlx::Error> {
-    let rows: Vec<(String, String, bool, bool, bool, bool)> =
+    let rows: Vec<(String, String, bool, bool, bool, bool, bool)> =
         sqlx::query_as(TABLES).fetch_all(connection).await?;
-    for (schema, name, usage, select, insert, row_security) in rows {
+    for (schema, name, usage, select, insert, row_security, update) in rows {
         let table = TableName::new(schema, name);
+        if !usage || !select || !update || row_security {
+            unlockable.insert(table.clone());
+        }
         let lacking = [(usage, "usage"), (select, "select"), (insert, "insert")];
         for (_, privilege) in lacking.into_iter().filter(|(granted, _)| !granted) {
             let on =
@@ -124,16 +159,31 @@ async fn sequence_obstacles(
     Ok(())
 }
 
-/// Triggers run as they do for the application: what they write is counted, and refused if it is not in the
-/// plan.
-fn warnings(catalog: &Catalog) -> Vec<String> {
-    let of_table = catalog.tables.iter().filter_map(|table| {
-        let firing = table.triggers.iter().filter(|trigger| trigger.fires_on_insert(false));
-        let names: Vec<&str> = firing.map(|trigger| trigger.name.as_str()).collect();
-        (!names.is_empty())
-            .then(|| format!("triggers fire on insert into '{}': {}", table.name, names.join(", ")))
-    });
-    of_table.collect()
+/// Why the role cannot turn triggers off, if it cannot. Tried, and rolled back: superusers may, roles with the
+/// privilege on the parameter (version 15), and what each hosting service has made of that.
+async fn triggers_stay_on(connection: &mut PgConnection, role: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::raw_sql("BEGIN").execute(&mut *connection).await?;
+    let tried = sqlx::raw_sql(DISABLE_TRIGGERS).execute(&mut *connection).await;
+    sqlx::raw_sql("ROLLBACK").execute(connection).await?;
+    match tried {
+        Ok(_) => Ok(None),
+        Err(error) if sqlstate(&error) == Some("42501") => {
+            Ok(Some(format!("role '{role}' may not set 'session_replication_role'")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn materialized(
+    connection: &mut PgConnection,
+) -> Result<BTreeMap<TableName, BTreeSet<TableName>>, sqlx::Error> {
+    let rows: Vec<(String, String, String, String)> =
+        sqlx::query_as(MATERIALIZED).fetch_all(connection).await?;
+    let mut views: BTreeMap<TableName, BTreeSet<TableName>> = BTreeMap::new();
+    for (view_schema, view, schema, table) in rows {
+        views.entry(TableName::new(view_schema, view)).or_default().insert(TableName::new(schema, table));
+    }
+    Ok(views)
 }
 
 async fn large_objects(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {

@@ -3,12 +3,14 @@
 //! ```text
 //! facts     what it is, what the role may do      read      ordinary SELECTs: counts, rows for verification
 //! journal   schema `reinstate`, what is done      session   one tenant's transaction: COPY in, out, commit
+//! constraints   what the server leaves out while triggers are off
 //! ```
 //!
 //! Every connection is a [`Lease`](crate::database::postgres::pool::Lease): it goes back when its work ended
 //! well and is closed otherwise, so that the server rolls back whatever was open.
 
 mod ask;
+mod constraints;
 mod facts;
 mod journal;
 mod read;

@@ -32,16 +32,10 @@ pub async fn live_rows(
     table: &OwnedTable,
     tenants: &[TenantId],
 ) -> Result<BTreeMap<TenantId, u64>> {
-    let path = owner::only(table)?;
-    let owner = owner::owner(path);
-    let type_name = owner::type_name(&path.column_type)?;
-    let from = owner::from_clause(relations, &table.table.name, Some(path))?;
     let ids: Vec<&str> = tenants.iter().map(TenantId::as_str).collect();
-    let as_values = format!("{owner} OPERATOR(pg_catalog.=) ANY ($1::text[]::{type_name}[])");
-    let as_text = format!("{owner}::text OPERATOR(pg_catalog.=) ANY ($1::text[])");
-    let mut counted = count(connection, &from, &owner, &as_values, &ids).await;
+    let mut counted = count(connection, owner::live_counts(relations, table, false)?, &ids).await;
     if counted.as_ref().is_err_and(is_invalid_value) {
-        counted = count(connection, &from, &owner, &as_text, &ids).await;
+        counted = count(connection, owner::live_counts(relations, table, true)?, &ids).await;
     }
     let counted = counted.map_err(|error| {
         failure(format!("unable to count the live rows of '{}'", table.table.name), error)
@@ -54,16 +48,11 @@ pub async fn live_rows(
 
 async fn count(
     connection: &mut PgConnection,
-    from: &str,
-    owner: &str,
-    predicate: &str,
+    sql: String,
     ids: &[&str],
 ) -> Result<Vec<(String, i64)>, sqlx::Error> {
     // Safe: quoted identifiers and a checked type name; the ids are bound.
-    let sql = sqlx::AssertSqlSafe(format!(
-        "SELECT {owner}::text, count(*) FROM {from} WHERE {predicate} GROUP BY 1"
-    ));
-    sqlx::query_as(sql).bind(ids).fetch_all(connection).await
+    sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await
 }
 
 /// A text as a value of a type, in binary form. The kind does not matter here: the column's own is known.
@@ -76,11 +65,13 @@ pub async fn value(
     let type_name = owner::type_name(type_name).map_err(|error| unable().because(error))?;
     // Safe: a checked type name; the text is bound.
     let sql = sqlx::AssertSqlSafe(format!("SELECT ($1::text)::{type_name}"));
-    let row = sqlx::query(sql)
-        .bind(text)
-        .fetch_one(connection)
-        .await
-        .map_err(|error| unable().because(in_words(error)))?;
+    let row = sqlx::query(sql).bind(text).fetch_one(connection).await.map_err(|error| {
+        if is_invalid_value(&error) {
+            unable().because(in_words(error))
+        } else {
+            failure("unable to read a value", error)
+        }
+    })?;
     let value = row.try_get_raw(0).map_err(|error| unable().because(error))?;
     let bytes = value.as_bytes().map_err(|error| unable().because(error))?;
     Ok((TypeKind::Opaque, bytes.to_vec()))
@@ -94,8 +85,8 @@ pub fn rows(
     tenant: &TenantId,
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let columns = owner::stored_columns(&table.table);
-    let from = owner::from_clause(relations, &table.table.name, None)?;
-    let predicate = owner::belongs_to(relations, owner::only(table)?, TENANT_FROM_SETTING)?;
+    let from = owner::rows(relations, &table.table.name)?;
+    let predicate = owner::belongs_to(relations, &table.table.name, &table.owners, TENANT_FROM_SETTING)?;
     let select = format!("SELECT {columns} FROM {from} WHERE {predicate}");
     let (table, tenant) = (Arc::new(table.table.clone()), tenant.clone());
     Ok(feed(vec![Box::new(move |sender| {

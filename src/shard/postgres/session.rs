@@ -19,9 +19,10 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgCopyIn};
 
 use super::super::{
-    Answer, Ask, Chunk, ChunkStream, Claim, JournalEntry, Question, Rows, Session, TableWrites, WriteSet,
+    Answer, Ask, Broken, Chunk, ChunkStream, Claim, Collision, JournalEntry, Question, Rows, Session,
+    TableWrites, WriteSet,
 };
-use super::{ask, journal};
+use super::{ask, constraints, journal};
 use crate::bridge::compute;
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
@@ -34,7 +35,8 @@ use crate::limits::{
 };
 use crate::model::wire::Tuples;
 use crate::model::{
-    Fingerprint, OwnedTable, PlanHash, Sequence, TableName, TenantId, quote_identifier, row_hash,
+    Fingerprint, ForeignKey, OwnedTable, PlanHash, Sequence, TableName, TenantId, UniqueKey, quote_identifier,
+    row_hash,
 };
 
 const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED;
@@ -230,6 +232,46 @@ impl Session for PostgresSession {
         Ok(found)
     }
 
+    async fn disable_triggers(&mut self) -> Result<()> {
+        self.begin_step()?;
+        let set = sqlx::raw_sql(constraints::DISABLE_TRIGGERS).execute(&mut *self.connection).await;
+        set.map_err(|error| failure("unable to turn triggers off", error))?;
+        self.sound = true;
+        Ok(())
+    }
+
+    async fn broken_reference(
+        &mut self,
+        table: &OwnedTable,
+        tenant: &TenantId,
+        key: &ForeignKey,
+        only: Option<&str>,
+    ) -> Result<Option<Broken>> {
+        self.begin_step()?;
+        let unable = |error| failure(format!("unable to name tenant '{tenant}'"), error);
+        self.set_tenant(tenant).await.map_err(unable)?;
+        let (connection, relations) = (&mut self.connection, &self.relations);
+        let broken = constraints::broken_reference(connection, relations, table, key, only).await?;
+        self.sound = true;
+        Ok(broken)
+    }
+
+    async fn collision(
+        &mut self,
+        table: &OwnedTable,
+        tenant: &TenantId,
+        key: &UniqueKey,
+    ) -> Result<Option<Collision>> {
+        self.begin_step()?;
+        let unable = |error| failure(format!("unable to name tenant '{tenant}'"), error);
+        self.set_tenant(tenant).await.map_err(unable)?;
+        let (connection, relations) = (&mut self.connection, &self.relations);
+        constraints::wait_for_writers(connection, relations, &table.table.name).await?;
+        let collision = constraints::collision(connection, relations, table, key).await?;
+        self.sound = true;
+        Ok(collision)
+    }
+
     async fn write_set(&mut self) -> Result<WriteSet> {
         self.begin_step()?;
         let rows: Vec<(i64, i64, i64, i64, String, String)> =
@@ -366,8 +408,8 @@ impl PostgresSession {
         self.set_tenant(tenant).await.map_err(unable)?;
         let mut questions = Vec::with_capacity(tables.len());
         for (number, owned) in tables.iter().enumerate() {
-            let from = owner::from_clause(&self.relations, &owned.table.name, None)?;
-            let predicate = owner::belongs_to(&self.relations, owner::only(owned)?, TENANT_FROM_SETTING)?;
+            let from = owner::rows(&self.relations, &owned.table.name)?;
+            let predicate = self.belongs_to(owned)?;
             questions.push(format!("SELECT {number} WHERE EXISTS (SELECT FROM {from} WHERE {predicate})"));
         }
         // Safe: quoted identifiers, checked type names and numbers; the tenant's id is a setting.
@@ -383,6 +425,11 @@ impl PostgresSession {
         Ok(())
     }
 
+    /// Whether a row belongs to the tenant that [`TENANT_SETTING`] names.
+    fn belongs_to(&self, owned: &OwnedTable) -> Result<String> {
+        owner::belongs_to(&self.relations, &owned.table.name, &owned.owners, TENANT_FROM_SETTING)
+    }
+
     /// Hashes all rows of the tenant in a table.
     async fn copy_out(
         &mut self,
@@ -394,8 +441,8 @@ impl PostgresSession {
         let unable = |error| failure(format!("unable to read back table '{name}'"), error);
         self.set_tenant(tenant).await.map_err(unable)?;
         let columns = owner::stored_columns(&table.table);
-        let from = owner::from_clause(&self.relations, name, None)?;
-        let predicate = owner::belongs_to(&self.relations, owner::only(table)?, TENANT_FROM_SETTING)?;
+        let from = owner::rows(&self.relations, name)?;
+        let predicate = self.belongs_to(table)?;
         let sql = format!("COPY (SELECT {columns} FROM {from} WHERE {predicate}) TO STDOUT (FORMAT binary)");
         let mut stream = self.connection.copy_out_raw(&sql).await.map_err(unable)?;
         let (mut framing, mut tuples) = (TupleReader::default(), Tuples::default());

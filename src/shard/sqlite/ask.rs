@@ -73,6 +73,10 @@ fn select(rows: &Rows<'_>, question: &Question<'_>) -> Result<Option<String>> {
     match question {
         Question::Taken(key) => taken(rows, key),
         Question::NoParent { key, .. } => Ok(Some(no_parent(key))),
+        Question::Detached => {
+            let detached = owner::detached(&rows.owned.owners, "k");
+            Ok(Some(format!("SELECT k.{PLACE}, 0, NULL FROM k WHERE {detached}")))
+        }
         Question::Fails([]) => Ok(None),
         Question::Fails(conditions) => {
             let each = conditions.iter().enumerate().map(|(number, condition)| {
@@ -94,7 +98,6 @@ fn taken(rows: &Rows<'_>, key: &UniqueKey) -> Result<Option<String>> {
         .map(|name| quote_identifier(name))
         .map(|column| format!("t.{column} = k.{column}"))
         .collect();
-    let path = owner::only(rows.owned)?;
     let columns: String = rows
         .owned
         .table
@@ -102,11 +105,10 @@ fn taken(rows: &Rows<'_>, key: &UniqueKey) -> Result<Option<String>> {
         .map(|column| format!(", t.{}", quote_identifier(&column.name)))
         .collect();
     Ok(Some(format!(
-        "SELECT k.{PLACE}, 0, {}{columns} FROM k JOIN {} AS t ON {}{}",
-        owner::owner_expression(path),
+        "SELECT k.{PLACE}, 0, {}{columns} FROM k JOIN {} AS t ON {}",
+        owner::owners_as_json(&rows.owned.owners),
         rows.owned.table.name.quoted(),
-        equal.join(" AND "),
-        owner::owner_joins(path)
+        equal.join(" AND ")
     )))
 }
 
@@ -134,10 +136,12 @@ fn read(table: &Table, question: &Question<'_>, row: &sqlx::sqlite::SqliteRow) -
     };
     let (place, part) = (number(0).map_err(|e| unable(e.into()))?, number(1).map_err(|e| unable(e.into()))?);
     let live = if let Question::Taken(_) = question {
-        let owner: Option<String> = row.try_get(2).map_err(|error| unable(error.into()))?;
+        let owners: Option<String> = row.try_get(2).map_err(|error| unable(error.into()))?;
+        let owners: Vec<String> =
+            owners.and_then(|owners| serde_json::from_str(&owners).ok()).unwrap_or_default();
         let mut tuple = Tuples::default();
         RowEncoder::new(table, 3).push(row, &mut tuple).map_err(unable)?;
-        Some(LiveRow { owners: owner.map(TenantId::new).into_iter().collect(), tuple: tuple.bytes })
+        Some(LiveRow { owners: owners.into_iter().map(TenantId::new).collect(), tuple: tuple.bytes })
     } else {
         None
     };

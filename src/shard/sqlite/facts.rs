@@ -1,11 +1,10 @@
 //! What the file is: its tables, what keeps it from being written, and what is worth knowing before a plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::SqliteShard;
 use crate::database::sqlite::catalog;
 use crate::error::Result;
-use crate::model::Table;
 use crate::shard::Facts;
 
 /// Reads the catalog. Column kinds are those of the declared types (see [`crate::database::sqlite::kinds`]).
@@ -26,10 +25,10 @@ pub async fn read(shard: &SqliteShard) -> Result<Facts> {
             tables.iter().map(|table| (table.name.clone(), vec!["the file is read-only".to_owned()])),
         );
     }
-    let mut warnings = trigger_warnings(&tables);
-    warnings.extend(virtual_tables.iter().map(|name| {
+    let rebuild = |name| {
         format!("virtual table 'main.{name}' cannot be restored; rebuild it from the tables it was made of")
-    }));
+    };
+    let mut warnings: Vec<String> = virtual_tables.iter().map(rebuild).collect();
     if journal_mode != "wal" {
         warnings.push(format!(
             "journal mode is '{journal_mode}': readers wait for each commit; `PRAGMA journal_mode = WAL` avoids it"
@@ -42,14 +41,8 @@ pub async fn read(shard: &SqliteShard) -> Result<Facts> {
         tables,
         obstacles,
         warnings,
+        triggers_stay_on: Some("SQLite cannot write without firing triggers".to_owned()),
+        unlockable: BTreeSet::new(),
+        materialized: BTreeMap::new(),
     })
-}
-
-/// SQLite cannot write without firing triggers: what they do is part of the restore.
-fn trigger_warnings(tables: &[Table]) -> Vec<String> {
-    let firing = tables.iter().flat_map(|table| {
-        let on_insert = table.triggers.iter().filter(|trigger| trigger.on_insert);
-        on_insert.map(|trigger| format!("trigger '{}' fires on insert into '{}'", trigger.name, table.name))
-    });
-    firing.collect()
 }

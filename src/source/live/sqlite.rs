@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use super::super::{BatchStream, Description, Scan, Source};
 use crate::database::sqlite::{Database, catalog, kinds, owner, rows};
 use crate::error::{Error, Result};
-use crate::model::{DatabaseUrl, OwnerPath, Rule, ShardName, Table, TableName, Tenancy};
+use crate::model::{DatabaseUrl, Owners, Rule, ShardName, Table, TableName, Tenancy};
 
 struct SqliteSource {
     description: Description,
@@ -65,12 +65,12 @@ impl Source for SqliteSource {
 
     async fn scan(&self, name: &TableName, scan: &Scan) -> Result<BatchStream> {
         let table = self.table(name)?;
-        let path = self.owner_path(table)?;
+        let owners = self.owners(table)?;
         let select_columns = match &scan.columns {
             None => table.clone(),
             Some(columns) => project(table, columns)?,
         };
-        let select = owner::select_rows(&select_columns, path.as_ref(), scan.tenants.as_deref())?;
+        let select = owner::select_rows(&select_columns, owners.as_ref(), scan.tenants.as_deref())?;
         let connection = self.connection.clone();
         let acquire = async move { Ok(connection.lock_owned().await) };
         let batches = rows::stream(acquire, Arc::new(select_columns), select);
@@ -90,19 +90,17 @@ impl SqliteSource {
         })
     }
 
-    fn owner_path(&self, table: &Table) -> Result<Option<OwnerPath>> {
+    fn owners(&self, table: &Table) -> Result<Option<Owners>> {
         let tables = &self.description.tables;
         let owners = self.tenancy.owners(&table.name, tables).map_err(|error| {
             Error::undecided(format!("unable to tell the owner of the rows of '{}'", table.name))
                 .because(error)
                 .hint("give the table a rule that fits its columns in reinstate.toml")
         })?;
-        let Some(owners) = owners else { return Ok(None) };
-        let path = owners.only().cloned().ok_or_else(|| {
-            Error::undecided(format!("unable to follow several ways to the owner of '{}'", table.name))
-        })?;
-        owner::require_unique_parents(&path, &table.name, tables)?;
-        Ok(Some(path))
+        if let Some(owners) = &owners {
+            owner::require_unique_parents(owners, &table.name, tables)?;
+        }
+        Ok(owners)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use reinstate::config::Config;
-use reinstate::model::TenantId;
+use reinstate::model::{TableName, TenantId};
 use reinstate::plan::{Request, rails};
 use reinstate::progress::Silent;
 use reinstate::replay::Options;
@@ -19,7 +19,7 @@ use reinstate::survey::Pick;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Row as _};
 
-use super::owners::{deleted, owners};
+use super::owners::{deleted, is_common, owners};
 use super::rows::Filler;
 use super::world::{Row, Rule, Table, Way};
 use super::{neighbours, schema, sql};
@@ -53,10 +53,7 @@ impl Totals {
             ("equal rows", (0..tables.len()).any(|t| tables[t].keys().is_empty() && restored(t))),
             (
                 "cycles",
-                tables
-                    .iter()
-                    .enumerate()
-                    .any(|(t, table)| table.links.iter().any(|link| link.parent >= t && t > 0)),
+                tables.iter().enumerate().any(|(t, table)| table.links.iter().any(|link| link.parent >= t)),
             ),
             ("four levels", (0..tables.len()).any(|t| level(tables, t) >= 4)),
         ];
@@ -120,8 +117,11 @@ impl Bench {
         filler.fill();
         let root: Vec<String> = filler.tables[0].rows.iter().filter_map(|row| row[0].clone()).collect();
         let count = filler.rng.usize(1..root.len());
-        let victims: BTreeSet<String> = filler.rng.choose_multiple(root, count).into_iter().collect();
-        filler.remove_the_impossible(&victims);
+        let mut victims: BTreeSet<String> = filler.rng.choose_multiple(root, count).into_iter().collect();
+        filler.remove_the_impossible(&mut victims);
+        if victims.is_empty() {
+            return Ok(Totals::default());
+        }
         let folder = tempfile::tempdir().expect("temp dir");
         let store = format!("file://{}", folder.path().join("store").display());
         let described = sql::ddl(&filler.tables);
@@ -168,9 +168,20 @@ impl Bench {
         let left = neighbours::without(&filler.tables, &gone);
         self.compare(&left).await.map_err(|error| format!("before the restore: {error}"))?;
 
-        bring_back(&config, victims).await?;
+        let planned = bring_back(&config, victims).await?;
         self.compare(&filler.tables).await?;
-        Ok(totals)
+        let expected = rows_of_one(&filler.tables, victims);
+        let common: Vec<String> = (0..filler.tables.len())
+            .filter(|t| is_common(&filler.tables, *t))
+            .map(|t| name_of(&filler.tables[t]))
+            .collect();
+        let planned: RowCounts =
+            planned.into_iter().filter(|((_, table), _)| !common.contains(table)).collect();
+        if planned == expected {
+            Ok(totals)
+        } else {
+            Err(format!("planned {planned:?}, expected {expected:?}"))
+        }
     }
 
     async fn sql(&mut self, sql: &str) -> Result<(), String> {
@@ -209,6 +220,27 @@ impl Bench {
     }
 }
 
+/// Rows by tenant and table.
+type RowCounts = BTreeMap<(String, String), u64>;
+
+/// The victims' rows that have one owner.
+fn rows_of_one(tables: &[Table], victims: &BTreeSet<String>) -> RowCounts {
+    let mut counts = RowCounts::new();
+    let owners = owners(tables);
+    for t in (0..tables.len()).filter(|t| !is_common(tables, *t)) {
+        for tenants in owners[t].iter().filter(|tenants| tenants.len() == 1) {
+            for tenant in tenants.intersection(victims) {
+                *counts.entry((tenant.clone(), name_of(&tables[t]))).or_default() += 1;
+            }
+        }
+    }
+    counts
+}
+
+fn name_of(table: &Table) -> String {
+    TableName::new(table.schema, &table.name).to_string()
+}
+
 async fn take_snapshot(config: &Config) -> reinstate::Result<()> {
     let store = Store::open(config.store.as_deref().expect("a store"))?;
     let (name, shard) = config.shards.iter().next().expect("a shard");
@@ -218,7 +250,8 @@ async fn take_snapshot(config: &Config) -> reinstate::Result<()> {
     Ok(())
 }
 
-async fn bring_back(config: &Config, victims: &BTreeSet<String>) -> Result<(), String> {
+/// Plans, restores and verifies; what was planned.
+async fn bring_back(config: &Config, victims: &BTreeSet<String>) -> Result<RowCounts, String> {
     let store = Store::open(config.store.as_deref().expect("a store")).map_err(|error| error.chain())?;
     let request = Request {
         tenants: victims.iter().map(TenantId::new).collect(),
@@ -238,5 +271,12 @@ async fn bring_back(config: &Config, victims: &BTreeSet<String>) -> Result<(), S
     let certificates = restore::prove(config, approved.plan(), &Silent).await;
     let certificates = certificates.map_err(|error| format!("verify: {}", error.chain()))?;
     let unequal: Vec<_> = certificates.iter().filter(|certificate| !certificate.equal).collect();
-    if unequal.is_empty() { Ok(()) } else { Err(format!("verify: {unequal:#?}")) }
+    if !unequal.is_empty() {
+        return Err(format!("verify: {unequal:#?}"));
+    }
+    let tenants = approved.plan().tenants.iter();
+    let tables = tenants.flat_map(|tenant| {
+        tenant.shards.iter().flat_map(move |shard| shard.tables.iter().map(move |table| (tenant, table)))
+    });
+    Ok(tables.map(|(tenant, table)| ((tenant.id.to_string(), table.table.to_string()), table.rows)).collect())
 }

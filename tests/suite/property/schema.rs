@@ -24,6 +24,9 @@ const NAMES: [(&str, &str); 14] = [
     ("app", "links"),
 ];
 
+/// Most ways from a row to a tenant; the engine follows 64.
+const WAYS_MAX: usize = 24;
+
 /// Kinds of tables, and how often of a hundred.
 const KINDS: [(u8, fn(&mut Maker)); 9] = [
     (8, Maker::shared),
@@ -103,6 +106,12 @@ impl Maker {
             let number = table.add("n", Kind::Int4, false, Fill::Small);
             table.add("twice", Kind::Int4, false, Fill::Twice(number));
         }
+        // Alternatives of alternatives multiply.
+        if self.ways(&table) > WAYS_MAX
+            && let Rule::Ways(ways) = &mut table.rule
+        {
+            ways.truncate(1);
+        }
         let plain = !table.columns.iter().any(|column| column.identity);
         if self.chance(20) && plain && !table.primary_key.is_empty() {
             let column = self.any(&table.primary_key);
@@ -113,6 +122,23 @@ impl Maker {
             table.uniques.push(vec![code]);
         }
         self.tables.push(table);
+    }
+
+    /// How many ways lead from a table to the root.
+    fn ways(&self, table: &Table) -> usize {
+        match &table.rule {
+            Rule::Root => 1,
+            Rule::Ways(ways) => ways.iter().map(|way| self.hops(table, *way)).sum(),
+            Rule::Referenced(by) => by.iter().map(|(child, _)| self.ways(&self.tables[*child])).sum(),
+            Rule::Shared | Rule::Excluded => 0,
+        }
+    }
+
+    fn hops(&self, table: &Table, way: Way) -> usize {
+        match way {
+            Way::Direct(_) => 1,
+            Way::Link(link) => self.ways(&self.tables[table.links[link].parent]),
+        }
     }
 
     fn key(&mut self, table: &mut Table, needed: bool) {
@@ -367,7 +393,7 @@ impl Maker {
     fn links_of_any_kind(&mut self) {
         let targets: Vec<usize> =
             (0..self.tables.len()).filter(|t| !self.tables[*t].keys().is_empty()).collect();
-        for t in 1..self.tables.len() {
+        for t in 0..self.tables.len() {
             if self.chance(40) {
                 let parent = if self.chance(25) && targets.contains(&t) { t } else { self.any(&targets) };
                 let mut table = self.tables[t].clone();

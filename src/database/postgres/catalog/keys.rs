@@ -4,7 +4,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::{Tables, with_user_tables};
-use crate::model::{Check, ForeignKey, KeyTerm, TableName, UniqueKey};
+use crate::model::{Check, ForeignKey, KeyTerm, PartitionKey, TableName, UniqueKey};
 
 /// Terms in their order, with the collation where it is not the column's own, and the operators under which they
 /// collide: those of the exclusion constraint, else equality of the B-tree. An index that a partition has for
@@ -47,7 +47,8 @@ const UNIQUE_KEYS: &str = concat!(
      order by u.oid, c.relname"
 );
 
-/// Each key once: the copies that partitions get have a parent constraint.
+/// Each key once: the copies that partitions get have a parent constraint. A key without one may belong to a single
+/// partition.
 const FOREIGN_KEYS: &str = concat!(
     with_user_tables!(),
     "select u.oid::int8 as oid, f.conname::text as name,
@@ -62,11 +63,13 @@ const FOREIGN_KEYS: &str = concat!(
             array(select format('OPERATOR(%I.%s)', l.nspname, o.oprname)
                   from unnest(f.conpfeqop) with ordinality k(operator, place)
                   join pg_operator o on o.oid = k.operator
-                  join pg_namespace l on l.oid = o.oprnamespace order by k.place) as operators
-     from user_tables u
-     join pg_constraint f on f.conrelid = u.oid and f.contype = 'f' and f.conparentid = 0
+                  join pg_namespace l on l.oid = o.oprnamespace order by k.place) as operators,
+            case when f.conrelid <> u.oid then pg_get_partition_constraintdef(f.conrelid) end as rows
+     from pg_constraint f
+     join user_tables u on u.oid = coalesce(pg_partition_root(f.conrelid), f.conrelid)
      join pg_class c on c.oid = coalesce(pg_partition_root(f.confrelid), f.confrelid)
      join pg_namespace n on n.oid = c.relnamespace
+     where f.contype = 'f' and f.conparentid = 0
      order by u.oid, f.conname"
 );
 
@@ -97,7 +100,11 @@ pub async fn read(connection: &mut PgConnection, tables: &mut Tables) -> Result<
     }
     for row in sqlx::query(FOREIGN_KEYS).fetch_all(&mut *connection).await? {
         let Some(table) = tables.get_mut(&row.try_get("oid")?) else { continue };
-        table.foreign_keys.push(foreign_key(&row)?);
+        let key = foreign_key(&row)?;
+        match row.try_get("rows")? {
+            None => table.foreign_keys.push(key),
+            Some(rows) => table.partition_keys.push(PartitionKey { key, rows }),
+        }
     }
     let rows: Vec<CheckRow> = sqlx::query_as(CHECKS).fetch_all(connection).await?;
     for (oid, name, expression, columns, validated) in rows {

@@ -21,8 +21,9 @@ use self::snapshot::Snapshot;
 use super::super::{Description, Scan, Source};
 use crate::database::postgres::connect::Target;
 use crate::database::postgres::feed::feed;
+use crate::database::postgres::owner;
 use crate::error::{Error, Result};
-use crate::model::{DatabaseUrl, OwnerPath, ShardName, TableName, Tenancy};
+use crate::model::{DatabaseUrl, Owners, ShardName, TableName, Tenancy};
 
 /// Opens the database at this instant.
 pub async fn open(
@@ -43,20 +44,18 @@ struct LivePostgres {
 }
 
 impl LivePostgres {
-    /// The way to the owner of a table's rows; `None` for a shared table.
-    fn owner_path(&self, table: &TableName) -> Result<Option<OwnerPath>> {
+    /// The ways to the owners of a table's rows; `None` for a shared table.
+    fn owners(&self, table: &TableName) -> Result<Option<Owners>> {
         let tables = &self.snapshot.description.tables;
         let owners = self.tenancy.owners(table, tables).map_err(|error| {
             Error::undecided(format!("unable to decide who owns the rows of '{table}'")).because(error).hint(
                 "correct the table's rule in reinstate.toml; `reinstate init --check` lists what is wrong",
             )
         })?;
-        let Some(owners) = owners else { return Ok(None) };
-        let path = owners.only().cloned().ok_or_else(|| {
-            Error::undecided(format!("unable to follow several ways to the owner of '{table}'"))
-        })?;
-        crate::database::postgres::owner::require_unique_hops(table, &path, tables)?;
-        Ok(Some(path))
+        if let Some(owners) = &owners {
+            owner::require_unique_hops(table, owners, tables)?;
+        }
+        Ok(owners)
     }
 }
 
@@ -67,8 +66,8 @@ impl Source for LivePostgres {
     }
 
     async fn scan(&self, table: &TableName, scan: &Scan) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let path = self.owner_path(table)?;
-        let plan = scan::Plan::new(&self.snapshot, table, path.as_ref(), scan, self.connections_max)?;
+        let owners = self.owners(table)?;
+        let plan = scan::Plan::new(&self.snapshot, table, owners.as_ref(), scan, self.connections_max)?;
         Ok(feed(plan.workers(&self.snapshot)))
     }
 }

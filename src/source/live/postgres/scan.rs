@@ -17,13 +17,13 @@ use super::snapshot::Snapshot;
 use crate::bridge::compute;
 use crate::database::postgres::error::failure;
 use crate::database::postgres::feed::{BatchSender, Worker};
-use crate::database::postgres::owner::{self, ROW};
+use crate::database::postgres::owner::{self, ROW, Scanned};
 use crate::database::postgres::pool::Lease;
 use crate::database::postgres::tuples::TupleReader;
 use crate::error::{Error, Result};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, SCAN_CHUNK_BLOCKS};
 use crate::model::wire::{Decoder, Tuples, WireError};
-use crate::model::{OwnerPath, Table, TableName, TenantId};
+use crate::model::{Owners, Table, TableName, TenantId};
 use crate::source::Scan;
 
 /// Carries the wanted tenants to the server, as the text of an array.
@@ -52,7 +52,7 @@ impl Plan {
     pub fn new(
         snapshot: &Snapshot,
         name: &TableName,
-        path: Option<&OwnerPath>,
+        owners: Option<&Owners>,
         scan: &Scan,
         readers_max: usize,
     ) -> Result<Self> {
@@ -60,23 +60,23 @@ impl Plan {
         let table =
             table.ok_or_else(|| Error::bug(format!("unable to scan '{name}': there is no such table")))?;
         let (table, whole) = project(table, scan.columns.as_deref())?;
-        let owner = path.map_or("NULL".to_owned(), owner::owner);
-        let mut columns = format!("{owner}::pg_catalog.text");
+        let Scanned { from, owner, joined, .. } =
+            owner::scanned(&snapshot.relations, name, owners, ROW)?;
+        let mut columns = owner.clone();
         if table.stored_columns().next().is_some() {
             columns = format!("{columns}, {}", owner::stored_columns(&table));
         }
-        let from = owner::from_clause(&snapshot.relations, name, path)?;
-        let tenants = scan.tenants.as_deref().filter(|_| path.is_some()).map(array_text);
+        let tenants = scan.tenants.as_deref().filter(|_| owners.is_some()).map(array_text);
         // Compared as text, so that an id that is no value of the column's type finds nothing instead of
         // failing.
         let filter = tenants.as_ref().map_or("true".to_owned(), |_| {
             format!(
-                "{owner}::pg_catalog.text OPERATOR(pg_catalog.=) ANY
+                "{owner} OPERATOR(pg_catalog.=) ANY
                    (SELECT unnest(current_setting('{TENANTS_SETTING}')::text[]))"
             )
         });
         let query = format!("SELECT {columns} FROM {from} WHERE {filter}");
-        let ranges = ranges(snapshot, name, path.is_some_and(|path| !path.steps.is_empty()), readers_max)?;
+        let ranges = ranges(snapshot, name, joined, readers_max)?;
         let workers_max = readers_max.clamp(1, ranges.len());
         Ok(Self {
             shape: Arc::new(Shape { table: Arc::new(table), whole, query, tenants }),

@@ -1,0 +1,189 @@
+//! What the engine itself computes between the databases and the store: `cargo bench --bench compute`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use divan::counter::{BytesCount, ItemsCount};
+use divan::{Bencher, black_box};
+use jiff::Timestamp;
+use reinstate::extract::filter::of_tenant;
+use reinstate::extract::prune::prune;
+use reinstate::model::wire::{Decoder, Tuples, encode, push_tuple};
+use reinstate::model::{
+    Column, DatabaseIdentity, Fingerprint, Rule, ShardName, SnapshotId, Table, TableName, Tenancy, TenantId,
+    TypeKind, row_hash,
+};
+use reinstate::plan::{self, Findings, Request, ShardFindings, TenantTable};
+
+fn main() {
+    divan::main();
+}
+
+const ROWS: i64 = 8_192;
+const TENANTS: i64 = 16;
+
+fn column(name: &str, kind: TypeKind) -> Column {
+    let type_name = kind.to_string();
+    Column { name: name.into(), type_name, kind, not_null: false, generated: false, has_default: false }
+}
+
+/// A table of common types: about 200 bytes a row.
+fn table() -> Table {
+    let columns = [
+        ("id", TypeKind::Int64),
+        ("site", TypeKind::Uuid),
+        ("project", TypeKind::Int64),
+        ("assignee", TypeKind::Int64),
+        ("priority", TypeKind::Int16),
+        ("title", TypeKind::Text),
+        ("points", TypeKind::Opaque),
+        ("created", TypeKind::TimestampTz),
+        ("custom", TypeKind::Jsonb),
+    ];
+    Table {
+        name: TableName::new("public", "tasks"),
+        columns: columns.into_iter().map(|(name, kind)| column(name, kind)).collect(),
+        primary_key: vec!["id".into()],
+        unique_keys: Vec::new(),
+        foreign_keys: Vec::new(),
+        triggers: Vec::new(),
+        sequences: Vec::new(),
+    }
+}
+
+fn tenant(number: i64) -> TenantId {
+    TenantId::new(format!("{number:032x}"))
+}
+
+fn tuples() -> Tuples {
+    let mut tuples = Tuples::default();
+    for row in 0..ROWS {
+        let (id, site) = (row.to_be_bytes(), i128::from(row % TENANTS).to_be_bytes());
+        let title = format!("the quick brown fox jumps over the lazy dog for the {row}th time");
+        let custom = format!("\x01{{\"cycle\": {row}, \"reference\": \"0123456789abcdef\"}}");
+        let assignee = (row % 10 < 7).then_some(&id[..]);
+        let priority = 3i16.to_be_bytes();
+        push_tuple(
+            &mut tuples,
+            &[
+                Some(&id),
+                Some(&site),
+                Some(&id),
+                assignee,
+                Some(&priority),
+                Some(title.as_bytes()),
+                Some(&[0, 1, 0, 0, 0, 0, 0, 2, 0, 42]),
+                Some(&id),
+                Some(custom.as_bytes()),
+            ],
+        );
+    }
+    tuples
+}
+
+fn decode(table: &Arc<Table>, tuples: &Tuples) -> RecordBatch {
+    let mut decoder = Decoder::new(Arc::clone(table));
+    for (row, tuple) in tuples.iter().enumerate() {
+        let owner = tenant(row as i64 % TENANTS);
+        decoder.push(Some(owner.as_str()), tuple).expect("a tuple of the table");
+    }
+    decoder.finish()
+}
+
+/// PostgreSQL's rows to Arrow and their hashes: what `snapshot create` does with each row.
+#[divan::bench]
+fn decode_rows(bencher: Bencher) {
+    let (table, tuples) = (Arc::new(table()), tuples());
+    bencher.counter(BytesCount::new(tuples.bytes.len())).bench_local(|| decode(&table, black_box(&tuples)));
+}
+
+/// The rows of one tenant out of sixteen.
+#[divan::bench]
+fn filter_rows(bencher: Bencher) {
+    let batch = decode(&Arc::new(table()), &tuples());
+    let wanted = tenant(3);
+    bencher
+        .counter(ItemsCount::new(batch.num_rows()))
+        .with_inputs(|| batch.clone())
+        .bench_local_values(|batch| of_tenant(batch, &wanted).expect("a batch with owners"));
+}
+
+/// Arrow to PostgreSQL's binary rows: what `apply` does with each row.
+#[divan::bench]
+fn encode_rows(bencher: Bencher) {
+    let (table, tuples) = (Arc::new(table()), tuples());
+    let batch = decode(&table, &tuples);
+    assert_eq!(encode(&table, &batch).expect("a batch of the table").bytes, tuples.bytes);
+    bencher
+        .counter(BytesCount::new(tuples.bytes.len()))
+        .bench_local(|| encode(&table, black_box(&batch)).expect("a batch of the table"));
+}
+
+/// The hashes of encoded rows.
+#[divan::bench]
+fn fingerprint_rows(bencher: Bencher) {
+    let tuples = tuples();
+    bencher.counter(BytesCount::new(tuples.bytes.len())).bench_local(|| Fingerprint::of(black_box(&tuples)));
+}
+
+/// The row groups that hold every tenth of ten thousand tenants.
+#[divan::bench]
+fn prune_row_groups(bencher: Bencher) {
+    let wanted: Vec<_> = (0..1_000u64).map(|at| at * 10_000..at * 10_000 + 1_000).collect();
+    let row_groups = vec![65_536u64; 160];
+    bencher.bench_local(|| prune(black_box(&wanted), black_box(&row_groups)));
+}
+
+/// The plan of so many tenants with rows in fifty tables.
+#[divan::bench(args = [10, 400])]
+fn make_plan(bencher: Bencher, tenants: usize) {
+    let (request, findings) = (request(tenants), findings(tenants));
+    bencher.bench_local(|| plan::make(&request, black_box(&findings), Timestamp::UNIX_EPOCH).expect("a plan"));
+}
+
+fn request(tenants: usize) -> Request {
+    Request {
+        tenants: (0..tenants as i64).map(tenant).collect(),
+        tenants_max: tenants,
+        reason: Some("benchmark".into()),
+        into: BTreeSet::new(),
+    }
+}
+
+fn findings(tenants: usize) -> Findings {
+    let shard = ShardName::new("bench");
+    let named = |number: usize| TableName::new("public", format!("table_{number:02}"));
+    let tables: Vec<Table> = (0..50).map(|number| Table { name: named(number), ..table() }).collect();
+    let rule = |number: usize| match number {
+        0 => Rule::Root { key: "site".into(), name: None },
+        _ => Rule::Direct { column: "site".into() },
+    };
+    let rules = Tenancy { rules: (0..50).map(|number| (named(number), rule(number))).collect() };
+    let fingerprint = Fingerprint { rows: 1, sum: row_hash(b"row") };
+    let rows = |number| TenantTable { table: named(number), rows: 1, bytes: 200, fingerprint, live_rows: 0 };
+    let ids = || (0..tenants as i64).map(tenant);
+    let database = DatabaseIdentity::Sqlite { path: "bench.db".into() };
+    let found = ShardFindings {
+        name: shard.clone(),
+        store: "file:///store".into(),
+        snapshot: SnapshotId::new("19700101T000000Z-000000"),
+        manifest: String::new(),
+        taken_at: Timestamp::UNIX_EPOCH,
+        taken_from: database.clone(),
+        taken_rules: rules.clone(),
+        taken_tables: tables.clone(),
+        rules,
+        live: database,
+        live_tables: tables,
+        obstacles: BTreeMap::new(),
+        warnings: Vec::new(),
+        contents: ids().map(|id| (id, (0..50).map(rows).collect())).collect(),
+    };
+    Findings {
+        shards: vec![found],
+        root_shard: shard,
+        names: ids().map(|id| (id, None)).collect(),
+        other_kinds: BTreeMap::new(),
+    }
+}

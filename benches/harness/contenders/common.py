@@ -1,0 +1,29 @@
+"""What the contenders' programs share. They run in a virtual environment of their own, one process a run."""
+
+import os
+
+TABLES = ["task", "comment", "change_set", "page", "audit_event", "change", "attachment", "worklog", "task_link", "reaction",
+          "member", "project", "workspace"]  # parents before the three that are found through them, large ones first
+CHILDREN = {"change": ("change_set_id", "change_set"), "task_link": ("source_id", "task"), "reaction": ("comment_id", "comment")}
+PARENTS = {parent for _, parent in CHILDREN.values()}
+UUIDS = {"id of workspace", "workspace_id", "account", "actor"}
+JSON = {"settings", "config", "custom", "access", "payload"}
+ENUMS = {"tier", "area", "state", "kind"}
+DECIMALS = {"points": (10, 2), "cost": (12, 4)}
+
+
+def tenant_column(table):
+    return "id" if table == "workspace" else "workspace_id"
+
+
+def is_uuid(table, column):
+    return column in UUIDS or f"{column} of {table}" in UUIDS
+
+
+def tenants(path):
+    with open(path) as lines:
+        return lines.read().split()
+
+
+def uri(database):
+    return f"postgresql:///{database}?host={os.environ['PGHOST']}&port={os.environ['PGPORT']}&user={os.environ['PGUSER']}"

@@ -1,0 +1,99 @@
+//! Tenants are deleted the way an application deletes them, and come back; the oracle is the whole database.
+
+use super::schema::Shop;
+use crate::bench::{Bench, Dump, Postgres, Sqlite};
+use crate::world::Run;
+
+/// What the application deletes with these tenants: their rows, then whoever only they pointed at, then what hung from
+/// those. Disputed and shared rows stay.
+fn delete(tenants: &str) -> String {
+    format!(
+        "DELETE FROM replies WHERE id IN (1, 2) AND 7 IN ({tenants});
+         DELETE FROM replies WHERE id = 3 AND 8 IN ({tenants});
+         DELETE FROM notes WHERE id IN (1, 2, 3, 4) AND 7 IN ({tenants});
+         DELETE FROM notes WHERE id = 5 AND 8 IN ({tenants});
+         DELETE FROM events WHERE id = 1 AND 7 IN ({tenants});
+         DELETE FROM events WHERE id IN (2, 3) AND 8 IN ({tenants});
+         DELETE FROM boards WHERE id IN (1, 2) AND 7 IN ({tenants});
+         DELETE FROM boards WHERE id = 3 AND 8 IN ({tenants});
+         DELETE FROM labels WHERE site_id IN ({tenants});
+         DELETE FROM docs WHERE CAST(site AS {{int}}) IN ({tenants});
+         DELETE FROM issues WHERE project_id IN (SELECT id FROM projects WHERE site_id IN ({tenants}));
+         DELETE FROM projects WHERE site_id IN ({tenants});
+         DELETE FROM members WHERE site_id IN ({tenants});
+         DELETE FROM sessions WHERE user_id NOT IN (SELECT user_id FROM members) AND user_id IN (1, 2, 3, 5);
+         DELETE FROM users WHERE id NOT IN (SELECT user_id FROM members) AND id IN (1, 2, 3, 5);
+         DELETE FROM files WHERE id NOT IN (SELECT avatar_id FROM users WHERE avatar_id IS NOT NULL) AND id IN (1, 2);
+         DELETE FROM sites WHERE id IN ({tenants})"
+    )
+}
+
+const MEANWHILE: &str = "UPDATE users SET email = 'dee@new' WHERE id = 5;
+    UPDATE notes SET body = 'changed' WHERE id = 9; INSERT INTO users VALUES (50, 'fay@x', NULL);
+    INSERT INTO members VALUES (9, 50); INSERT INTO sessions VALUES (70, 5, 'new');
+    DELETE FROM sessions WHERE id = 5";
+
+/// The whole database with the rows of `before` that the deletion took: what a perfect restore makes of `after`.
+fn mended(before: &Dump, deleted: &Dump, after: &Dump) -> Dump {
+    let mut expected = after.clone();
+    for (table, rows) in &mut expected {
+        rows.extend(before[table].iter().filter(|row| !deleted[table].contains(row)).cloned());
+        rows.sort();
+    }
+    expected
+}
+
+impl<B: Bench> Shop<B> {
+    fn plan(&self, tenants: &[&str]) -> Run {
+        std::fs::write(self.path("tenants.txt"), tenants.join("\n")).expect("written");
+        self.run(&["plan", "--tenants", "tenants.txt", "-o", "plan.json"])
+    }
+
+    fn apply(&self, tenants: usize) -> Run {
+        self.run(&["apply", "plan.json", "--confirm", &tenants.to_string()])
+    }
+}
+
+async fn everything_comes_back(shop: Shop<impl Bench>, victims: &[&str]) -> Shop<impl Bench> {
+    shop.run(&["snapshot", "create"]).exits(0);
+    shop.run(&["snapshot", "verify"]).exits(0);
+    let before = shop.bench.dump().await;
+    shop.bench.run(&delete(&victims.join(", "))).await;
+    let deleted = shop.bench.dump().await;
+    assert_ne!(before, deleted);
+    shop.bench.run(MEANWHILE).await;
+    let expected = mended(&before, &deleted, &shop.bench.dump().await);
+    let plan = shop.plan(victims).exits(0);
+    println!("{}", plan.stdout);
+    let found = shop.run(&["diff"]).exits(0);
+    victims.iter().for_each(|victim| assert!(found.stdout.contains(victim), "{}", found.stdout));
+    shop.apply(victims.len()).exits(0);
+    let after = shop.bench.dump().await;
+    assert_eq!(after, expected);
+    shop.run(&["verify", "plan.json"]).exits(0);
+    // Once is enough.
+    let again = shop.apply(victims.len()).exits(0);
+    assert!(again.stdout.contains(" 0 rows written"), "{}", again.stdout);
+    assert_eq!(shop.bench.dump().await, expected);
+    shop
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_tenant_comes_back_with_the_users_that_went_with_it_on_postgres() {
+    everything_comes_back(Shop::new(Postgres::new().await).await, &["7"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_tenant_comes_back_with_the_users_that_went_with_it_on_sqlite() {
+    everything_comes_back(Shop::new(Sqlite::new().await).await, &["7"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenants_that_share_users_come_back_together_on_postgres() {
+    everything_comes_back(Shop::new(Postgres::new().await).await, &["7", "8"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenants_that_share_users_come_back_together_on_sqlite() {
+    everything_comes_back(Shop::new(Sqlite::new().await).await, &["7", "8"]).await;
+}
