@@ -172,6 +172,7 @@ impl Survey {
         let root = self.root()?;
         let (table, _, name) =
             root.config.tenancy.root().ok_or_else(|| Error::bug("the root table has no rule"))?;
+        let name = name.and_then(|name| root.name_in_snapshot(table, name));
         let columns = Some(name.map(str::to_owned).into_iter().collect());
         let mut batches = root.source.scan(table, &Scan { tenants: None, columns }).await?;
         let mut names = BTreeMap::new();
@@ -308,7 +309,8 @@ impl Surveyed {
             live: self.facts.identity.clone(),
             live_tables: self.facts.tables.clone(),
             obstacles: self.facts.obstacles.clone(),
-            warnings: self.facts.warnings.clone(),
+            warnings: [self.facts.warnings.clone(), self.ties(tenants)].concat(),
+            renamed: self.renamed(),
             drift,
             gone: self.gone(tenants),
             triggers_stay_on: self.facts.triggers_stay_on.clone(),
@@ -318,6 +320,11 @@ impl Surveyed {
             standings,
             policies,
         })
+    }
+
+    /// What ties the tenants to others.
+    fn ties(&self, tenants: &[TenantId]) -> Vec<String> {
+        self.source.snapshot().manifest().ties.iter().flat_map(|ties| ties.lines(tenants)).collect()
     }
 
     /// How many rows stay as they are, of those that belong to whoever points at them.
@@ -361,15 +368,23 @@ impl Surveyed {
             None => None,
         };
         if let Some(adaptation) = changed.drift.adaptation.clone() {
-            let found = &mut changed.found;
             (read, adapted) = self
-                .read_adapted(&adaptation, &written.table, tenant, found, compared.as_mut(), progress)
+                .read_adapted(
+                    &adaptation,
+                    &written.table,
+                    owned,
+                    tenant,
+                    changed,
+                    compared.as_mut(),
+                    progress,
+                )
                 .await?;
         } else if fingerprint.rows > 0 {
             let mut chunks = extract::tenant_rows(&self.source, &owned.table, tenant).await?;
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk?;
                 read += chunk.fingerprint;
+                self.check(owned, tenant, &chunk, changed).await?;
                 if let Some(compared) = &mut compared {
                     compared.see(&chunk).await?;
                 }

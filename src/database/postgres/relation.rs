@@ -49,6 +49,8 @@ struct LiveColumn {
     is_record: bool,
     /// The expression of a generated column: computed anew, since the row does not bring it.
     generated: Option<String>,
+    /// The default of a column, if it is a constant: what a row gets that does not bring the column.
+    constant: Option<String>,
 }
 
 const ROW_TYPE: &str =
@@ -68,7 +70,9 @@ const ROW_TYPE: &str =
                     where m.column_number = a.attnum and p.typtype = 'm'),
             exists (select from made_of m join pg_type p on p.oid = m.type
                     where m.column_number = a.attnum and p.typtype = 'c'),
-            case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end
+            case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
+            case when a.attgenerated = '' and pg_get_expr(d.adbin, d.adrelid) ~ '^(''[^'']*''|-?[0-9.]+|true|false)(::[^(]*)?$'
+                 then pg_get_expr(d.adbin, d.adrelid) end
      from pg_class c join pg_type t on t.oid = c.reltype
      join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
      join pg_type y on y.oid = a.atttypid
@@ -76,7 +80,7 @@ const ROW_TYPE: &str =
      left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
      where c.oid = $1 order by a.attnum";
 
-type ColumnRow = (i64, i64, String, i64, i64, String, bool, bool, bool, Option<String>);
+type ColumnRow = (i64, i64, String, i64, i64, String, bool, bool, bool, Option<String>, Option<String>);
 
 /// Reads the row type of a table.
 pub async fn row_type(
@@ -93,15 +97,19 @@ pub async fn row_type(
     let Some(&(array, element, ..)) = rows.first() else {
         return Err(Error::undecided(format!("unable to ask about rows of '{name}': it has no columns")));
     };
-    let column = |(_, _, name, oid, array, type_name, is_domain, is_unknown, is_record, generated)| LiveColumn {
-        name,
-        type_oid: oid_of(oid),
-        type_array: oid_of(array),
-        type_name,
-        is_domain,
-        is_unknown,
-        is_record,
-        generated,
+    let column = |row: ColumnRow| {
+        let (_, _, name, oid, array, type_name, is_domain, is_unknown, is_record, generated, constant) = row;
+        LiveColumn {
+            name,
+            type_oid: oid_of(oid),
+            type_array: oid_of(array),
+            type_name,
+            is_domain,
+            is_unknown,
+            is_record,
+            generated,
+            constant,
+        }
     };
     let columns: Vec<LiveColumn> = rows.into_iter().map(column).collect();
     let apart = columns.iter().any(|column| column.is_unknown);
@@ -115,13 +123,16 @@ fn oid_of(number: i64) -> u32 {
 
 impl RowType {
     /// The FROM item whose parameters begin with `$1`: the table's columns and [`PLACE`], under the alias `alias`.
-    pub fn from_item(&self, alias: &str) -> String {
+    /// Columns that rows of `table` do not bring have their defaults, as far as those are constants.
+    pub fn from_item(&self, table: &Table, alias: &str) -> String {
         let mut arriving = Vec::with_capacity(self.columns.len());
         let mut shown = Vec::with_capacity(self.columns.len());
         for (number, column) in self.columns.iter().enumerate() {
             let name = quote_identifier(&column.name);
             let arrives = !self.apart || self.binds(column);
-            if let Some(expression) = &column.generated {
+            let is_brought = table.stored_columns().any(|stored| stored.name == column.name);
+            let absent = column.constant.as_ref().filter(|_| !is_brought);
+            if let Some(expression) = column.generated.as_ref().or(absent) {
                 shown.push(format!("({expression}) AS {name}"));
                 if arrives {
                     arriving.push(format!("\"reinstate generated {number}\""));
@@ -222,6 +233,19 @@ fn push_value(bytes: &mut Vec<u8>, value: Option<&[u8]>) {
             bytes.extend_from_slice(value);
         }
     }
+}
+
+/// Values of a type that is named as `format_type()` does.
+pub async fn value_array(
+    connection: &mut PgConnection,
+    type_name: &str,
+    values: &[Option<&[u8]>],
+) -> Result<BinaryArray, sqlx::Error> {
+    let sql = "select oid::int8, typarray::int8 from pg_type where oid = $1::text::regtype";
+    let (element, array): (i64, i64) = sqlx::query_as(sql).bind(type_name).fetch_one(connection).await?;
+    let mut found = BinaryArray::new(oid_of(array), oid_of(element), values.len());
+    values.iter().for_each(|value| push_value(&mut found.bytes, *value));
+    Ok(found)
 }
 
 /// An array in binary form, to be bound.

@@ -20,8 +20,7 @@ pub fn stream(
     owned: &OwnedTable,
     tenant: &TenantId,
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-    let select =
-        owner::select_rows(&owned.table, Some(&owned.owners), Some(std::slice::from_ref(tenant)))?;
+    let select = owner::select_rows(&owned.table, Some(&owned.owners), Some(std::slice::from_ref(tenant)))?;
     let (readers, database) = (shard.readers.clone(), shard.database.clone());
     let acquire = async move { readers.acquire().await.map_err(|error| database.unable("open", error)) };
     Ok(rows::stream(acquire, Arc::new(owned.table.clone()), select).boxed())

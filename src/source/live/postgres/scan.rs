@@ -60,8 +60,7 @@ impl Plan {
         let table =
             table.ok_or_else(|| Error::bug(format!("unable to scan '{name}': there is no such table")))?;
         let (table, whole) = project(table, scan.columns.as_deref())?;
-        let Scanned { from, owner, joined, .. } =
-            owner::scanned(&snapshot.relations, name, owners, ROW)?;
+        let Scanned { from, owner, joined, .. } = owner::scanned(&snapshot.relations, name, owners, ROW)?;
         let mut columns = owner.clone();
         if table.stored_columns().next().is_some() {
             columns = format!("{columns}, {}", owner::stored_columns(&table));
