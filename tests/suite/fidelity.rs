@@ -215,14 +215,22 @@ fn a_missing_partition_is_named_when_the_plan_is_made() {
 }
 
 #[test]
-fn a_deferrable_key_that_a_neighbour_took_rolls_the_tenant_back() {
+fn a_deferrable_key_that_a_neighbour_took_is_found_by_the_plan_or_rolls_the_tenant_back() {
     let shop = Shop::with_snapshot(
         "create table slots (k int primary key, site_id int not null references sites, slot int,
                              unique (slot) deferrable initially deferred);
          insert into slots values (1, 1, 10), (2, 2, 20);",
     );
     shop.sql("delete from slots where site_id = 1; delete from sites where id = 1; insert into slots values (3, 2, 10)");
-    is_rolled_back(&shop, &["select * from slots order by k"], &["slots_slot_key"]);
+    let plan = shop.plan().exits(6);
+    assert!(plan.error().contains("('slots_slot_key') that is taken: k=1 by k=3 of tenant 2"), "{}", plan.error());
+    shop.sql("delete from slots where k = 3");
+    shop.plan().exits(0);
+    // Taken after the dry run.
+    shop.sql("insert into slots values (3, 2, 10)");
+    let apply = shop.apply();
+    assert!(apply.code == 5 && apply.stdout.contains("slots_slot_key"), "{}", apply.stdout);
+    assert_eq!(shop.sql("select k, slot from slots order by k"), "2|20\n3|10");
 }
 
 #[test]
