@@ -200,6 +200,8 @@ fn findings(tenants: usize) -> Findings {
         triggers_stay_on: None,
         unlockable: Default::default(),
         materialized: BTreeMap::new(),
+        policies: Default::default(),
+        standings: Default::default(),
         contents: ids().map(|id| (id, (0..50).map(rows).collect())).collect(),
     };
     Findings {
