@@ -1,6 +1,6 @@
 //! What the engine itself computes between the databases and the store: `cargo bench --bench compute`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -25,7 +25,8 @@ const TENANTS: i64 = 16;
 
 fn column(name: &str, kind: TypeKind) -> Column {
     let type_name = kind.to_string();
-    Column { name: name.into(), type_name, kind, not_null: false, generated: false, has_default: false }
+    let name = name.to_owned();
+    Column { name, type_name, kind, not_null: false, generated: false, has_default: false, user_type: None }
 }
 
 /// A table of common types: about 200 bytes a row.
@@ -42,13 +43,9 @@ fn table() -> Table {
         ("custom", TypeKind::Jsonb),
     ];
     Table {
-        name: TableName::new("public", "tasks"),
         columns: columns.into_iter().map(|(name, kind)| column(name, kind)).collect(),
         primary_key: vec!["id".into()],
-        unique_keys: Vec::new(),
-        foreign_keys: Vec::new(),
-        triggers: Vec::new(),
-        sequences: Vec::new(),
+        ..Table::new(TableName::new("public", "tasks"))
     }
 }
 
@@ -139,7 +136,8 @@ fn prune_row_groups(bencher: Bencher) {
 #[divan::bench(args = [10, 400])]
 fn make_plan(bencher: Bencher, tenants: usize) {
     let (request, findings) = (request(tenants), findings(tenants));
-    bencher.bench_local(|| plan::make(&request, black_box(&findings), Timestamp::UNIX_EPOCH).expect("a plan"));
+    bencher
+        .bench_local(|| plan::make(&request, black_box(&findings), Timestamp::UNIX_EPOCH).expect("a plan"));
 }
 
 fn request(tenants: usize) -> Request {
@@ -147,7 +145,7 @@ fn request(tenants: usize) -> Request {
         tenants: (0..tenants as i64).map(tenant).collect(),
         tenants_max: tenants,
         reason: Some("benchmark".into()),
-        into: BTreeSet::new(),
+        ..Request::default()
     }
 }
 
@@ -161,7 +159,15 @@ fn findings(tenants: usize) -> Findings {
     };
     let rules = Tenancy { rules: (0..50).map(|number| (named(number), rule(number))).collect() };
     let fingerprint = Fingerprint { rows: 1, sum: row_hash(b"row") };
-    let rows = |number| TenantTable { table: named(number), rows: 1, bytes: 200, fingerprint, live_rows: 0 };
+    let rows = |number| TenantTable {
+        table: named(number),
+        rows: 1,
+        bytes: 200,
+        fingerprint,
+        adapted: None,
+        live_rows: 0,
+        left: 0,
+    };
     let ids = || (0..tenants as i64).map(tenant);
     let database = DatabaseIdentity::Sqlite { path: "bench.db".into() };
     let found = ShardFindings {
@@ -178,6 +184,12 @@ fn findings(tenants: usize) -> Findings {
         live_tables: tables,
         obstacles: BTreeMap::new(),
         warnings: Vec::new(),
+        drift: BTreeMap::new(),
+        gone: BTreeMap::new(),
+        renamed: BTreeMap::new(),
+        triggers_stay_on: None,
+        unlockable: Default::default(),
+        materialized: BTreeMap::new(),
         contents: ids().map(|id| (id, (0..50).map(rows).collect())).collect(),
     };
     Findings {

@@ -168,6 +168,7 @@ impl Survey {
         let root = self.root()?;
         let (table, _, name) =
             root.config.tenancy.root().ok_or_else(|| Error::bug("the root table has no rule"))?;
+        let name = name.and_then(|name| root.name_in_snapshot(table, name));
         let columns = Some(name.map(str::to_owned).into_iter().collect());
         let mut batches = root.source.scan(table, &Scan { tenants: None, columns }).await?;
         let mut names = BTreeMap::new();
@@ -268,7 +269,8 @@ impl Surveyed {
             live: self.facts.identity.clone(),
             live_tables: self.facts.tables.clone(),
             obstacles: self.facts.obstacles.clone(),
-            warnings: self.facts.warnings.clone(),
+            warnings: [self.facts.warnings.clone(), self.ties(tenants)].concat(),
+            renamed: self.renamed(),
             drift,
             gone: self.gone(tenants),
             triggers_stay_on: self.facts.triggers_stay_on.clone(),
@@ -276,6 +278,11 @@ impl Surveyed {
             materialized: self.facts.materialized.clone(),
             contents,
         })
+    }
+
+    /// What ties the tenants to others.
+    fn ties(&self, tenants: &[TenantId]) -> Vec<String> {
+        self.source.snapshot().manifest().ties.iter().flat_map(|ties| ties.lines(tenants)).collect()
     }
 
     /// How many rows stay as they are, of those that belong to whoever points at them.
@@ -315,12 +322,13 @@ impl Surveyed {
         if let Some(adaptation) = changed.drift.adaptation.clone() {
             let written = &self.written(table, changed)?;
             (read, adapted) =
-                self.read_adapted(&adaptation, written, tenant, &mut changed.found, progress).await?;
+                self.read_adapted(&adaptation, written, owned, tenant, changed, progress).await?;
         } else if fingerprint.rows > 0 {
             let mut chunks = extract::tenant_rows(&self.source, &owned.table, tenant).await?;
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk?;
                 read += chunk.fingerprint;
+                self.check(owned, tenant, &chunk, changed).await?;
                 progress.advance(chunk.tuples.len() as u64, chunk.tuples.bytes.len() as u64);
             }
         }

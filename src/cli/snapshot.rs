@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::{EXIT_DIFFERENCES, EXIT_OK, Error, Result};
 use crate::limits::{JOBS_DEFAULT, MEMORY_BYTES_DEFAULT, RETAIN_DAYS_DEFAULT};
 use crate::model::{ShardName, SnapshotId};
-use crate::report::{self, format::count};
+use crate::report;
 use crate::snapshot::{self, CreateOptions, Snapshot, Store};
 use crate::source::live;
 
@@ -48,6 +48,9 @@ struct Create {
     /// Memory for rows in flight
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = memory)]
     memory: usize,
+    /// Do not count the rows of one tenant that point at rows of another
+    #[arg(long)]
+    no_ties: bool,
     /// Parallel readers of one shard
     #[arg(long, value_name = "N", default_value_t = JOBS_DEFAULT)]
     jobs: usize,
@@ -114,7 +117,8 @@ async fn create(args: Create, config: &Config, output: &Output) -> Result<u8> {
     } else {
         args.shard.iter().map(ShardName::new).collect()
     };
-    let options = CreateOptions { memory_bytes: args.memory, retain_days: args.retain_days };
+    let options =
+        CreateOptions { memory_bytes: args.memory, retain_days: args.retain_days, ties: !args.no_ties };
     let progress = output.progress();
     let mut summaries = Vec::new();
     for name in &wanted {
@@ -123,13 +127,7 @@ async fn create(args: Create, config: &Config, output: &Output) -> Result<u8> {
         let manifest =
             snapshot::create(&store, name, source.as_ref(), &settings.tenancy, &options, progress.as_ref())
                 .await?;
-        for entry in manifest.tables.iter().filter(|entry| entry.rows_unowned > 0) {
-            output.talk(&format!(
-                "note: no tenant owns {} rows of table '{}' of shard '{name}'; no restore brings them back",
-                count(entry.rows_unowned),
-                entry.table.name
-            ));
-        }
+        report::text::doubts(&manifest).iter().for_each(|line| output.talk(&format!("note: {line}")));
         summaries.push(summary(&store, name, &manifest.id).await?);
     }
     let value = serde_json::json!({ "format": 1, "snapshots": summaries });

@@ -209,7 +209,7 @@ async fn take_snapshots(
     readers: usize,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let options = CreateOptions { memory_bytes: MEMORY_BYTES_DEFAULT, retain_days: 30 };
+    let options = CreateOptions { memory_bytes: MEMORY_BYTES_DEFAULT, retain_days: 30, ties: true };
     for (name, settings) in &config.shards {
         let source = live::open(name, &settings.url, &settings.tenancy, readers).await?;
         snapshot::create(store, name, source.as_ref(), &settings.tenancy, &options, progress).await?;

@@ -24,6 +24,6 @@ pub use schema::{
     TYPE_METADATA, Table, Trigger, TypeKind, UniqueKey, UserType,
 };
 pub use tenancy::{
-    AsText, Belongs, Link, OwnedTable, OwnerPath, Owners, Reference, Rule, Step, Tenancy, TenancyError,
-    TenantColumn, Way, When,
+    AsText, Belongs, Between, Disputed, Doubts, Link, OwnedTable, OwnerPath, Owners, Reference, Rule, Step,
+    Tenancy, TenancyError, TenantColumn, Ties, Way, When,
 };

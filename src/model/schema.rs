@@ -306,6 +306,9 @@ pub struct Table {
     /// CHECK constraints.
     #[serde(default)]
     pub checks: Vec<Check>,
+    /// What a row of a partitioned table must meet to have a partition to go to: SQL over the table's columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_bound: Option<String>,
     /// The user's triggers.
     pub triggers: Vec<Trigger>,
     /// Sequences that feed its columns.
@@ -328,6 +331,7 @@ impl Table {
             foreign_keys: vec![],
             partition_keys: vec![],
             checks: vec![],
+            partition_bound: None,
             triggers: vec![],
             sequences: vec![],
         }

@@ -76,8 +76,14 @@ fn check_rules(found: &ShardFindings) -> Result<()> {
         return Err(Error::undecided(format!("unable to plan for shard '{}': {error}", found.name))
             .hint("correct the rule in the configuration"));
     }
+    // Columns may have got other names since, which is no other rule.
+    let now = |table: &TableName, column: &str| {
+        let renamed = found.renamed.get(table).and_then(|renamed| renamed.get(column));
+        renamed.map_or_else(|| column.to_owned(), Clone::clone)
+    };
     for (table, rule) in &found.rules.rules {
-        let taken = found.taken_rules.rules.get(table);
+        let taken = found.taken_rules.rules.get(table).map(|taken| taken.renamed(table, &now));
+        let taken = taken.as_ref();
         let is_gone = matches!(rule, Rule::Excluded { .. }) && live_table(found, table).is_none();
         let differs =
             taken.is_some_and(|taken| taken != rule && (taken.is_owned() || rule.is_owned()) && !is_gone);

@@ -92,6 +92,8 @@ pub struct ShardFindings {
     pub obstacles: BTreeMap<TableName, Vec<String>>,
     /// What the operator should know.
     pub warnings: Vec<String>,
+    /// Columns that have another name than in the snapshot, as declared.
+    pub renamed: BTreeMap<TableName, BTreeMap<String, String>>,
     /// How the tables that tenants own rows of have changed since the snapshot.
     pub drift: BTreeMap<TableName, TableDrift>,
     /// Rows of the requested tenants in tables of the snapshot that are not live.

@@ -257,13 +257,47 @@ pub fn manifest(manifest: &Manifest) -> String {
             count(entry.rows_owned),
             count(entry.rows_shared),
             count(entry.rows_unowned),
+            count(entry.rows_disputed),
             entry.files.len().to_string(),
             bytes(size),
         ]
     });
-    let head = ["TABLE", "RULE", "ROWS OWNED", "SHARED", "UNOWNED", "FILES", "BYTES"];
-    out.push_str(&table(&head, &[2, 3, 4, 5, 6], rows.collect()));
+    let head = ["TABLE", "RULE", "ROWS OWNED", "SHARED", "UNOWNED", "DISPUTED", "FILES", "BYTES"];
+    out.push_str(&table(&head, &[2, 3, 4, 5, 6, 7], rows.collect()));
+    doubts(manifest).iter().for_each(|line| out.push_str(&format!("\nnote: {line}")));
     out
+}
+
+/// Rows of a snapshot that no restore brings back, or not whole.
+pub fn doubts(manifest: &Manifest) -> Vec<String> {
+    let shard = &manifest.shard;
+    let mut lines = Vec::new();
+    for entry in &manifest.tables {
+        let name = &entry.table.name;
+        if entry.rows_unowned > 0 {
+            let rows = count(entry.rows_unowned);
+            lines.push(format!(
+                "no tenant owns {rows} rows of table '{name}' of shard '{shard}'; no restore brings them back"
+            ));
+        }
+        if entry.rows_disputed > 0 {
+            let (rows, named) = (count(entry.rows_disputed), entry.disputed.join(", "));
+            lines.push(format!(
+                "the ways of {rows} rows of table '{name}' of shard '{shard}' lead to different tenants ({named}); \
+                 no restore brings them back"
+            ));
+        }
+    }
+    lines.extend(manifest.ties.iter().map(|ties| {
+        format!(
+            "{} rows of table '{}' of shard '{shard}' point (by {}) at rows of other tenants in '{}'",
+            count(ties.rows),
+            ties.table,
+            ties.key,
+            ties.parent
+        )
+    }));
+    lines
 }
 
 /// What reading a snapshot again found.

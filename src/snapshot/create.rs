@@ -31,7 +31,9 @@ use super::store::Store;
 use crate::bridge;
 use crate::error::{Error, Result};
 use crate::limits::DATA_FILE_BYTES_MAX;
-use crate::model::{HASH_COLUMN, Rule, ShardName, SnapshotId, TENANT_COLUMN, Table, Tenancy, TenancyError};
+use crate::model::{
+    Disputed, HASH_COLUMN, Rule, ShardName, SnapshotId, TENANT_COLUMN, Table, Tenancy, TenancyError, Ties,
+};
 use crate::progress::Progress;
 use crate::source::{Scan, Source};
 
@@ -60,7 +62,7 @@ pub async fn create(
         part_bytes_max: DATA_FILE_BYTES_MAX.min(options.memory_bytes / 8),
         written: Mutex::new(Vec::new()),
     };
-    let created = work.run(tables, tenancy, |tables, tenants, index| {
+    let created = work.run(tables, tenancy, options.ties, |tables, tenants, ties, index| {
         let created_at = Timestamp::now();
         let retain = SignedDuration::from_hours(i64::from(options.retain_days) * 24);
         let retain_until = created_at.checked_add(retain).map_err(|error| {
@@ -81,6 +83,7 @@ pub async fn create(
             tenancy: tenancy.clone(),
             tenants,
             tables,
+            ties,
             index,
             checksum: String::new(),
         })
@@ -149,8 +152,28 @@ impl Work<'_> {
         &self,
         tables: Vec<&Table>,
         tenancy: &Tenancy,
-        manifest: impl FnOnce(Vec<TableEntry>, u64, FileEntry) -> Result<Manifest>,
+        ties: bool,
+        manifest: impl FnOnce(Vec<TableEntry>, u64, Vec<Ties>, FileEntry) -> Result<Manifest>,
     ) -> Result<Manifest> {
+        let doubts = self.source.doubts(ties);
+        let ((mut entries, index), doubts) =
+            side_by_side(doubts, self.tables(tables, tenancy)).await.map(|(d, t)| (t, d))?;
+        doubts.disputed.into_iter().for_each(|disputed| dispute(&mut entries, disputed));
+        let index = TenantIndex::new(index);
+        let tenants = index.tenants_len() as u64;
+        let file = self.write_index(index).await?;
+        let (manifest, text) = manifest(entries, tenants, doubts.ties, file)?.seal()?;
+        super::open::check_sizes(self.store, &self.folder, &manifest.id, manifest.files()).await?;
+        self.put(MANIFEST_FILE, Bytes::from(text)).await?;
+        Ok(manifest)
+    }
+
+    /// All tables, one after the other.
+    async fn tables(
+        &self,
+        tables: Vec<&Table>,
+        tenancy: &Tenancy,
+    ) -> Result<(Vec<TableEntry>, Vec<IndexEntry>)> {
         let mut entries = Vec::with_capacity(tables.len());
         let mut index = Vec::new();
         let mut sorted = None;
@@ -162,13 +185,7 @@ impl Work<'_> {
             }
             sorted = next;
         }
-        let index = TenantIndex::new(index);
-        let tenants = index.tenants_len() as u64;
-        let file = self.write_index(index).await?;
-        let (manifest, text) = manifest(entries, tenants, file)?.seal()?;
-        super::open::check_sizes(self.store, &self.folder, &manifest.id, manifest.files()).await?;
-        self.put(MANIFEST_FILE, Bytes::from(text)).await?;
-        Ok(manifest)
+        Ok((entries, index))
     }
 
     /// Reads and sorts one table.
@@ -339,6 +356,18 @@ impl Parts {
     }
 }
 
+/// Tells disputed rows from those that have no owner for another reason.
+fn dispute(entries: &mut [TableEntry], disputed: Disputed) {
+    if let Some(entry) = entries.iter_mut().find(|entry| entry.table.name == disputed.table) {
+        let shared = entry.rows_shared.min(disputed.rows);
+        entry.rows_shared -= shared;
+        let unowned = entry.rows_unowned.min(disputed.rows - shared);
+        entry.rows_unowned -= unowned;
+        entry.rows_disputed = shared + unowned;
+        entry.disputed = disputed.named;
+    }
+}
+
 /// Counts the rows of a table by who owns them.
 fn sum_up(
     table: &Table,
@@ -359,6 +388,8 @@ fn sum_up(
         rows_owned,
         rows_shared: if is_derived { 0 } else { rows_without },
         rows_unowned: if is_derived { rows_without } else { 0 },
+        rows_disputed: 0,
+        disputed: Vec::new(),
         files,
     })
 }

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::layout::{self, DATA_FOLDER, INDEX_FILE};
 use crate::error::{Error, Result};
 use crate::limits::DOCUMENT_BYTES_MAX;
-use crate::model::{DatabaseIdentity, Rule, ShardName, SnapshotId, Table, TableName, Tenancy, document_hash};
+use crate::model::{
+    DatabaseIdentity, Rule, ShardName, SnapshotId, Table, TableName, Tenancy, Ties, document_hash,
+};
 
 /// The field that holds the hash of all others.
 const CHECKSUM_FIELD: &str = "checksum";
@@ -49,6 +51,9 @@ pub struct Manifest {
     pub tenants: u64,
     /// The tables.
     pub tables: Vec<TableEntry>,
+    /// Rows that tie tenants together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ties: Vec<Ties>,
     /// The tenant index.
     pub index: FileEntry,
     /// BLAKE3 of all of the above.
@@ -61,12 +66,18 @@ pub struct Manifest {
 pub struct TableEntry {
     /// Its schema.
     pub table: Table,
-    /// Rows that a tenant owns.
+    /// Rows that a tenant owns; those that several tenants point at count for each.
     pub rows_owned: u64,
-    /// Rows without tenant in a shared, direct or root table.
+    /// Rows without tenant in a table where that means that they are everybody's.
     pub rows_shared: u64,
-    /// Rows of a derived table whose way does not lead to a tenant.
+    /// Rows that are found by other rows, where no way leads to a tenant.
     pub rows_unowned: u64,
+    /// Rows whose ways lead to different tenants.
+    #[serde(default)]
+    pub rows_disputed: u64,
+    /// The first of them by key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disputed: Vec<String>,
     /// Its data files, in the order of their rows.
     pub files: Vec<FileEntry>,
 }
@@ -88,7 +99,8 @@ pub struct FileEntry {
 impl TableEntry {
     /// All rows.
     pub fn rows(&self) -> u64 {
-        self.rows_owned.saturating_add(self.rows_shared).saturating_add(self.rows_unowned)
+        let without = [self.rows_shared, self.rows_unowned, self.rows_disputed];
+        without.into_iter().fold(self.rows_owned, u64::saturating_add)
     }
 }
 

@@ -49,10 +49,12 @@ pub struct CreateOptions {
     pub memory_bytes: usize,
     /// Days during which it cannot be pruned.
     pub retain_days: u32,
+    /// Whether rows that tie tenants together are counted.
+    pub ties: bool,
 }
 
 impl Default for CreateOptions {
     fn default() -> Self {
-        Self { memory_bytes: MEMORY_BYTES_DEFAULT, retain_days: RETAIN_DAYS_DEFAULT }
+        Self { memory_bytes: MEMORY_BYTES_DEFAULT, retain_days: RETAIN_DAYS_DEFAULT, ties: true }
     }
 }

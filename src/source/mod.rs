@@ -22,7 +22,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 
 use crate::error::Result;
-use crate::model::{DatabaseIdentity, Table, TableName, TenantId};
+use crate::model::{DatabaseIdentity, Doubts, Table, TableName, TenantId};
 
 /// A stream of record batches; bounded by [`crate::limits::QUEUE_BATCHES_MAX`].
 pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
@@ -56,6 +56,12 @@ pub struct Scan {
 pub trait Source: Send + Sync {
     /// What this source holds.
     fn describe(&self) -> &Description;
+
+    /// Rows whose owners a person should look at; with `ties`, rows that point at other tenants' too. Only a live
+    /// source can tell.
+    async fn doubts(&self, _ties: bool) -> Result<Doubts> {
+        Ok(Doubts::default())
+    }
 
     /// Reads one table.
     async fn scan(&self, table: &TableName, scan: &Scan) -> Result<BatchStream>;

@@ -18,6 +18,7 @@ mod drift;
 mod drill;
 mod fidelity;
 mod fixtures;
+mod init;
 mod interrupt;
 mod many_tables;
 mod ownership;

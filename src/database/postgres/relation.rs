@@ -39,16 +39,22 @@ struct LiveColumn {
     is_domain: bool,
     /// The expression of a generated column: computed anew, since the row does not bring it.
     generated: Option<String>,
+    /// The default of a column, if it is a constant: what a row gets that does not bring the column.
+    constant: Option<String>,
 }
 
 const ROW_TYPE: &str =
     "select t.typarray::int8, t.oid::int8, a.attname::text, a.atttypid::int8, y.typtype = 'd',
-            case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end
+            case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
+            case when a.attgenerated = '' and pg_get_expr(d.adbin, d.adrelid) ~ '^(''[^'']*''|-?[0-9.]+|true|false)(::[^(]*)?$'
+                 then pg_get_expr(d.adbin, d.adrelid) end
      from pg_class c join pg_type t on t.oid = c.reltype
      join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
      join pg_type y on y.oid = a.atttypid
      left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
      where c.oid = $1 order by a.attnum";
+
+type RowTypeRow = (i64, i64, String, i64, bool, Option<String>, Option<String>);
 
 /// Reads the row type of a table.
 pub async fn row_type(
@@ -57,7 +63,7 @@ pub async fn row_type(
     name: &TableName,
 ) -> Result<RowType> {
     let unable = |error| failure(format!("unable to read the row type of '{name}'"), error);
-    let rows: Vec<(i64, i64, String, i64, bool, Option<String>)> = sqlx::query_as(ROW_TYPE)
+    let rows: Vec<RowTypeRow> = sqlx::query_as(ROW_TYPE)
         .bind(Oid(relations.get(name)?.oid))
         .fetch_all(connection)
         .await
@@ -65,12 +71,13 @@ pub async fn row_type(
     let Some(&(array, element, ..)) = rows.first() else {
         return Err(Error::undecided(format!("unable to ask about rows of '{name}': it has no columns")));
     };
-    let column = |(_, _, name, oid, is_domain, generated)| LiveColumn {
+    let column = |(_, _, name, oid, is_domain, generated, constant)| LiveColumn {
         name,
         // An oid is an unsigned 32-bit number.
         type_oid: oid_of(oid),
         is_domain,
         generated,
+        constant,
     };
     Ok(RowType {
         array: oid_of(array),
@@ -84,13 +91,16 @@ fn oid_of(number: i64) -> u32 {
 }
 
 impl RowType {
-    /// The FROM item whose one parameter is `$1`: the table's columns and [`PLACE`], under the alias `alias`.
-    pub fn from_item(&self, alias: &str) -> String {
+    /// The FROM item whose one parameter is `$1`: the table's columns and [`PLACE`], under the alias `alias`. Columns
+    /// that rows of `table` do not bring have their defaults, as far as those are constants.
+    pub fn from_item(&self, table: &Table, alias: &str) -> String {
         let mut arriving = Vec::with_capacity(self.columns.len());
         let mut shown = Vec::with_capacity(self.columns.len());
         for (number, column) in self.columns.iter().enumerate() {
             let name = quote_identifier(&column.name);
-            match &column.generated {
+            let is_brought = table.stored_columns().any(|stored| stored.name == column.name);
+            let absent = column.constant.as_ref().filter(|_| !is_brought);
+            match column.generated.as_ref().or(absent) {
                 None => {
                     shown.push(name.clone());
                     arriving.push(name);
@@ -161,6 +171,26 @@ impl RowType {
         let length = (bytes.len() - start - 4) as i32;
         bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
     }
+}
+
+/// Values of a type that is named as `format_type()` does.
+pub async fn value_array(
+    connection: &mut PgConnection,
+    type_name: &str,
+    values: &[Option<&[u8]>],
+) -> Result<RowArray, sqlx::Error> {
+    let sql = "select oid::int8, typarray::int8 from pg_type where oid = $1::text::regtype";
+    let (element, array): (i64, i64) = sqlx::query_as(sql).bind(type_name).fetch_one(connection).await?;
+    let mut bytes = Vec::new();
+    for number in [1, 1, oid_of(element) as i32, values.len() as i32, 1] {
+        bytes.extend_from_slice(&number.to_be_bytes());
+    }
+    for value in values {
+        let length = value.map_or(-1, |value| value.len() as i32);
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(value.unwrap_or_default());
+    }
+    Ok(RowArray { type_oid: oid_of(array), bytes })
 }
 
 /// A binary array, to be bound.

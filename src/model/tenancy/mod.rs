@@ -6,7 +6,9 @@
 //! ```
 
 mod compare;
+mod doubts;
 mod owners;
+mod renamed;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TableName;
 
+pub use doubts::{Between, Disputed, Doubts, Ties};
 pub use owners::{AsText, Belongs, OwnedTable, OwnerPath, Owners, Step, TenancyError};
 
 /// How the owner of a table's rows is found, row by row.
@@ -157,3 +160,6 @@ impl Tenancy {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,7 +177,11 @@ pub fn counts(table: &str) -> BTreeMap<String, u64> {
 
 /// The configuration of a shard named `shop`, the store beside it.
 pub fn configuration(bench: &dyn Bench, store: &str) -> String {
-    let rules = RULES.replace("S.", &format!("{}.", bench.schema()));
+    configuration_of(bench, store, RULES)
+}
+
+fn configuration_of(bench: &dyn Bench, store: &str, rules: &str) -> String {
+    let rules = rules.replace("S.", &format!("{}.", bench.schema()));
     format!(
         "version = 1\nstore = \"{store}\"\n[shards.shop]\nurl = \"{}\"\n[shards.shop.tables]\n{rules}",
         url(bench)
@@ -203,18 +207,44 @@ pub struct Shop<B> {
 }
 
 impl<B: Bench> Shop<B> {
-    /// Filled, configured, and with a snapshot.
+    /// With the rows and rules of this file.
     pub async fn new(bench: B) -> Self {
-        let folder = tempfile::tempdir().expect("folder");
         fill(&bench).await;
+        Self::configured(bench, RULES)
+    }
+
+    /// With others.
+    pub async fn with(bench: B, sql: &str, rules: &str) -> Self {
+        bench.execute(&dialect(&bench, sql)).await;
+        Self::configured(bench, rules)
+    }
+
+    fn configured(bench: B, rules: &str) -> Self {
+        let folder = tempfile::tempdir().expect("folder");
         let shop = Self { bench, folder };
         let store = format!("file://{}", shop.path("store").display());
-        std::fs::write(shop.path("reinstate.toml"), configuration(&shop.bench, &store)).expect("written");
+        let text = configuration_of(&shop.bench, &store, rules);
+        std::fs::write(shop.path("reinstate.toml"), text).expect("written");
         shop
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    #[must_use = "assert the exit code"]
+    pub fn plan(&self, tenants: &[&str]) -> Run {
+        std::fs::write(self.path("tenants.txt"), tenants.join("\n")).expect("written");
+        self.run(&["plan", "--tenants", "tenants.txt", "-o", "plan.json"])
+    }
+
+    #[must_use = "assert the exit code"]
+    pub fn apply(&self, tenants: usize) -> Run {
+        self.run(&["apply", "plan.json", "--confirm", &tenants.to_string()])
+    }
+
+    pub fn command(&self, args: &[&str]) -> std::process::Command {
+        command(self.folder.path(), args)
     }
 
     #[must_use = "assert the exit code"]

@@ -14,6 +14,7 @@
 //! of a user can change what equal means. An id must be the canonical text of its value (`7`, not `007`): what a cast
 //! would cut off or round can then never hit another tenant.
 
+pub mod doubts;
 mod scan;
 mod tenant;
 mod types;

@@ -17,7 +17,8 @@ use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;
 
 use crate::error::{Error, Result};
-use crate::model::{Belongs, OwnedTable, OwnerPath, Owners, Table, TableName, TenantId};
+use crate::limits::{DISPUTED_NAMED_MAX, TIES_KEPT_MAX};
+use crate::model::{Belongs, ForeignKey, OwnedTable, OwnerPath, Owners, Table, TableName, TenantId};
 
 use self::way::qualified;
 
@@ -92,6 +93,40 @@ pub fn select_counts(owned: &OwnedTable, tenants: &[TenantId]) -> Result<Select>
     Ok(Select { sql, arguments: bind(tenants)? })
 }
 
+/// The disputed rows of a table: their number, and the primary key of some; `None` where there can be none.
+pub fn select_disputed(table: &Table, owners: &Owners) -> Option<String> {
+    if plain(owners).is_some() || owners.belongs != Belongs::ToOne {
+        return None;
+    }
+    let key: String =
+        table.primary_key.iter().map(|name| format!(", CAST({} AS TEXT)", qualified(ROWS, name))).collect();
+    Some(format!(
+        "SELECT count(*) OVER (){key} FROM {} AS {ROWS} \
+         WHERE (SELECT min(tenant) <> max(tenant) FROM ({})) LIMIT {DISPUTED_NAMED_MAX}",
+        table.name.quoted(),
+        answers(owners, ROWS)
+    ))
+}
+
+/// The rows that point at another tenant's by a foreign key: (owner, other owner, rows, rows of all).
+pub fn select_ties(table: &Table, owners: &Owners, key: &ForeignKey, parent_owners: &Owners) -> String {
+    let pairs = key.parent_columns.iter().zip(&key.columns);
+    let equal = pairs.map(|(up, down)| format!("{} = {}", qualified("q", up), qualified(ROWS, down)));
+    let pairs = format!(
+        "SELECT {} AS tenant, {} AS other FROM {} AS {ROWS} JOIN {} AS q ON {}",
+        agreed(owners, ROWS),
+        agreed(parent_owners, "q"),
+        table.name.quoted(),
+        key.parent.quoted(),
+        equal.collect::<Vec<_>>().join(" AND ")
+    );
+    format!(
+        "SELECT tenant, other, n, sum(n) OVER () \
+         FROM (SELECT tenant, other, count(*) AS n FROM ({pairs}) WHERE tenant <> other GROUP BY 1, 2) \
+         ORDER BY n DESC, tenant, other LIMIT {TIES_KEPT_MAX}"
+    )
+}
+
 /// Every hop must lead to one row at the most, or the owner would be a guess and a join would repeat rows.
 pub fn require_unique_parents(owners: &Owners, child: &TableName, tables: &[Table]) -> Result<()> {
     for step in owners.ways.iter().flat_map(|way| &way.steps).filter(|step| !step.many) {
@@ -121,7 +156,7 @@ fn owner(table: &Table, owners: &Owners) -> (String, String) {
         return (way::owner(path, ROWS), way::joins(path, ROWS, "LEFT JOIN"));
     }
     match owners.belongs {
-        Belongs::ToOne => (agreed(owners), String::new()),
+        Belongs::ToOne => (agreed(owners, ROWS), String::new()),
         Belongs::ToReferrers | Belongs::WithParent => ("pairs.tenant".to_owned(), pairs(table, owners)),
     }
 }
@@ -132,18 +167,15 @@ fn plain(owners: &Owners) -> Option<&OwnerPath> {
 }
 
 /// What all ways that are set agree on.
-fn agreed(owners: &Owners) -> String {
-    format!("(SELECT CASE WHEN min(tenant) = max(tenant) THEN min(tenant) END FROM ({}))", answers(owners))
+fn agreed(owners: &Owners, row: &str) -> String {
+    format!(
+        "(SELECT CASE WHEN min(tenant) = max(tenant) THEN min(tenant) END FROM ({}))",
+        answers(owners, row)
+    )
 }
 
-/// Whether the ways of a row contradict each other; `None` where they cannot.
-pub fn disputed(owners: &Owners) -> Option<String> {
-    let possible = plain(owners).is_none() && owners.belongs == Belongs::ToOne;
-    possible.then(|| format!("(SELECT min(tenant) <> max(tenant) FROM ({}))", answers(owners)))
-}
-
-fn answers(owners: &Owners) -> String {
-    let answers: Vec<String> = owners.ways.iter().map(|way| way::answers(way, ROWS)).collect();
+fn answers(owners: &Owners, row: &str) -> String {
+    let answers: Vec<String> = owners.ways.iter().map(|way| way::answers(way, row)).collect();
     answers.join(" UNION ALL ")
 }
 
@@ -152,12 +184,12 @@ pub fn owners_as_json(owners: &Owners) -> String {
     match owners.belongs {
         Belongs::ToOne => format!(
             "(SELECT json_array(tenant) FROM (SELECT {} AS tenant) WHERE tenant NOT NULL)",
-            agreed(owners)
+            agreed(owners, ROWS)
         ),
         Belongs::ToReferrers | Belongs::WithParent => {
             format!(
                 "(SELECT json_group_array(DISTINCT tenant) FROM ({}) WHERE tenant NOT NULL)",
-                answers(owners)
+                answers(owners, ROWS)
             )
         }
     }
@@ -198,7 +230,7 @@ fn predicate(owned: &OwnedTable) -> String {
     let leads = leads_anywhere(&owned.owners);
     match owned.owners.belongs {
         Belongs::ToOne if plain(&owned.owners).is_none() => {
-            format!("{leads} AND {} IN (SELECT value FROM json_each(?2))", agreed(&owned.owners))
+            format!("{leads} AND {} IN (SELECT value FROM json_each(?2))", agreed(&owned.owners, ROWS))
         }
         _ => leads,
     }

@@ -8,6 +8,7 @@
 //! Works on a primary, a standby and a recovered instance alike. Nothing here writes: every transaction is
 //! READ ONLY.
 
+mod doubts;
 mod scan;
 mod snapshot;
 
@@ -23,7 +24,7 @@ use crate::database::postgres::connect::Target;
 use crate::database::postgres::feed::feed;
 use crate::database::postgres::owner;
 use crate::error::{Error, Result};
-use crate::model::{DatabaseUrl, Owners, ShardName, TableName, Tenancy};
+use crate::model::{DatabaseUrl, Doubts, Owners, ShardName, TableName, Tenancy};
 
 /// Opens the database at this instant.
 pub async fn open(
@@ -61,6 +62,10 @@ impl LivePostgres {
 
 #[async_trait]
 impl Source for LivePostgres {
+    async fn doubts(&self, ties: bool) -> Result<Doubts> {
+        self.look_for_doubts(ties).await
+    }
+
     fn describe(&self) -> &Description {
         &self.snapshot.description
     }

@@ -5,6 +5,8 @@
 //! short. SQLite cannot share a snapshot between connections, so scans run one after the other: a stream that
 //! is neither drained nor dropped holds up the next one.
 
+mod doubts;
+
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -17,7 +19,7 @@ use tokio::sync::Mutex;
 use super::super::{BatchStream, Description, Scan, Source};
 use crate::database::sqlite::{Database, catalog, kinds, owner, rows};
 use crate::error::{Error, Result};
-use crate::model::{DatabaseUrl, Owners, Rule, ShardName, Table, TableName, Tenancy};
+use crate::model::{DatabaseUrl, Doubts, Owners, Rule, ShardName, Table, TableName, Tenancy};
 
 struct SqliteSource {
     description: Description,
@@ -59,6 +61,10 @@ pub async fn open(
 
 #[async_trait]
 impl Source for SqliteSource {
+    async fn doubts(&self, ties: bool) -> Result<Doubts> {
+        self.look_for_doubts(ties).await
+    }
+
     fn describe(&self) -> &Description {
         &self.description
     }
