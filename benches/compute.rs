@@ -1,6 +1,6 @@
 //! What the engine itself computes between the databases and the store: `cargo bench --bench compute`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -14,7 +14,8 @@ use reinstate::model::{
     Column, DatabaseIdentity, Fingerprint, Rule, ShardName, SnapshotId, Table, TableName, Tenancy, TenantId,
     TypeKind, row_hash,
 };
-use reinstate::plan::{self, Findings, Request, ShardFindings, TenantTable};
+use reinstate::plan::drift::{Declared, Dialect, Values, compare};
+use reinstate::plan::{self, Findings, Request, ShardFindings, TableDrift, TenantTable};
 
 fn main() {
     divan::main();
@@ -25,15 +26,8 @@ const TENANTS: i64 = 16;
 
 fn column(name: &str, kind: TypeKind) -> Column {
     let type_name = kind.to_string();
-    Column {
-        name: name.into(),
-        type_name,
-        kind,
-        not_null: false,
-        generated: false,
-        has_default: false,
-        user_type: None,
-    }
+    let name = name.to_owned();
+    Column { name, type_name, kind, not_null: false, generated: false, has_default: false, user_type: None }
 }
 
 /// A table of common types: about 200 bytes a row.
@@ -177,6 +171,13 @@ fn findings(tenants: usize) -> Findings {
     };
     let ids = || (0..tenants as i64).map(tenant);
     let database = DatabaseIdentity::Sqlite { path: "bench.db".into() };
+    let unchanged = |table: &Table| {
+        compare(table, Some(table), &Declared::default(), &Values::new(), Dialect::Sqlite)
+    };
+    let drift = tables
+        .iter()
+        .map(|table| (table.name.clone(), TableDrift { drift: unchanged(table), ..Default::default() }))
+        .collect();
     let found = ShardFindings {
         name: shard.clone(),
         store: "file:///store".into(),
@@ -191,10 +192,12 @@ fn findings(tenants: usize) -> Findings {
         live_tables: tables,
         obstacles: BTreeMap::new(),
         warnings: Vec::new(),
-        drift: BTreeMap::new(),
+        drift,
+        renamed: BTreeMap::new(),
         gone: BTreeMap::new(),
+        renamed: BTreeMap::new(),
         triggers_stay_on: None,
-        unlockable: BTreeSet::new(),
+        unlockable: Default::default(),
         materialized: BTreeMap::new(),
         contents: ids().map(|id| (id, (0..50).map(rows).collect())).collect(),
     };

@@ -82,8 +82,13 @@ pub fn choose(choice: ConstraintsChoice, found: &ShardFindings, planned: &[Table
 
 /// Parents outside of the tenant are locked against deletion, as the server would do it.
 fn unlockable(found: &ShardFindings, planned: &[Table]) -> Option<String> {
-    let keys = planned.iter().flat_map(|table| table.foreign_keys.iter().map(move |key| (table, key)));
-    let (table, key) = keys.into_iter().find(|(_, key)| found.unlockable.contains(&key.parent))?;
+    let (table, key) = planned
+        .iter()
+        .flat_map(|table| {
+            let of_partitions = table.partition_keys.iter().map(|part| &part.key);
+            table.foreign_keys.iter().chain(of_partitions).map(move |key| (table, key))
+        })
+        .find(|(_, key)| found.unlockable.contains(&key.parent))?;
     Some(format!(
         "the role may not lock rows of '{}', which '{}' references (UPDATE on any column, no row security)",
         key.parent, table.name

@@ -8,10 +8,10 @@ use futures::StreamExt;
 use super::references::{Leaving, References};
 use crate::bridge::compute;
 use crate::error::{Error, Result};
-use crate::limits::KEY_PROOF_BYTES_MAX;
+use crate::limits::{KEY_PROOF_BYTES_MAX, KEYS_ASKED_MAX};
 use crate::model::wire::Tuples;
-use crate::model::{ChunkStream, ForeignKey, OwnedTable, TableName, TenantId};
-use crate::shard::{Broken, Session};
+use crate::model::{ChunkStream, ForeignKey, OwnedTable, Table, TableName, TenantId};
+use crate::shard::{Broken, Question, Rows, Session};
 
 /// What has been seen of one tenant's keys.
 pub struct Proof<'a> {
@@ -86,11 +86,33 @@ async fn prove_reference(
             table.name, key.name
         )));
     }
-    // Nothing leaves the tenant.
-    if leaving.keys.as_ref().is_some_and(Tuples::is_empty) {
+    if let Some(keys) = &leaving.keys
+        && !ask(session, owned, &leaving, keys).await?
+    {
         return Ok(());
     }
+    // Either nothing is known, or a key is broken and this names its row.
     refuse(&table.name, key, session.broken_reference(owned, tenant, key, None).await?)
+}
+
+/// Whether one of the keys is broken. The rows that the others point at are locked against deletion, as the server
+/// would do it.
+async fn ask(
+    session: &mut dyn Session,
+    owned: &OwnedTable,
+    leaving: &Leaving,
+    keys: &Tuples,
+) -> Result<bool> {
+    let mut table = Table::new(leaving.table.clone());
+    table.columns = leaving.columns.clone();
+    let shape = OwnedTable { table, owners: owned.owners.clone() };
+    let mut broken = false;
+    for tuples in pieces(keys) {
+        let question = Question::NoParent { key: &leaving.key, lock: true };
+        let rows = Rows { owned: &shape, tuples: &tuples };
+        broken |= !session.ask(&rows, &question).await?.is_empty();
+    }
+    Ok(broken)
 }
 
 /// A broken key stops the tenant, unless nobody ever promised that the key holds: rows that break a `NOT VALID` key
@@ -102,6 +124,20 @@ fn refuse(table: &TableName, key: &ForeignKey, broken: Option<Broken>) -> Result
         broken.row, key.name, broken.key, key.parent
     ))
     .hint("the parent vanished since the snapshot and is no row of the tenant: bring it back first"))
+}
+
+/// The keys in questions of a bounded size.
+fn pieces(keys: &Tuples) -> Vec<Tuples> {
+    let all: Vec<&[u8]> = keys.iter().collect();
+    let piece = |tuples: &[&[u8]]| {
+        let mut piece = Tuples::default();
+        for tuple in tuples {
+            piece.bytes.extend_from_slice(tuple);
+            piece.ends.push(piece.bytes.len());
+        }
+        piece
+    };
+    all.chunks(KEYS_ASKED_MAX).map(piece).collect()
 }
 
 fn stopped() -> Error {

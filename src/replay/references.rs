@@ -46,7 +46,11 @@ struct Pointing {
     places: Option<Vec<Place>>,
     /// Which of the held keys answers, if one can.
     held: Option<usize>,
-    /// Keys that nobody holds so far: number and wire form.
+    /// What is kept of a row to ask about its key.
+    asked: Vec<Column>,
+    /// The places of those.
+    asked_at: Vec<usize>,
+    /// Keys that nobody holds so far: number and the asked columns in wire form.
     open: HashMap<u128, Box<[u8]>>,
     partly_null: bool,
 }
@@ -57,6 +61,8 @@ pub struct Leaving {
     pub table: TableName,
     /// The foreign key.
     pub key: ForeignKey,
+    /// The columns of `keys`.
+    pub columns: Vec<Column>,
     /// The keys that no row of the tenant holds, each once; `None` where the server must prove all of them.
     pub keys: Option<Tuples>,
     /// Whether some columns of a key are NULL and others are not, though `MATCH FULL` forbids it.
@@ -82,11 +88,14 @@ impl References {
                 let parent = find(&key.parent).filter(|parent| comparable(table, parent, key));
                 let held =
                     parent.filter(|_| places.is_some()).and_then(|parent| references.hold(parent, key));
+                let (asked_at, asked) = asked(table, key);
                 references.pointing.push(Pointing {
                     table: table.name.clone(),
                     key: key.clone(),
                     places,
                     held,
+                    asked,
+                    asked_at,
                     open: HashMap::new(),
                     partly_null: false,
                 });
@@ -157,6 +166,7 @@ impl References {
             Leaving {
                 table: pointing.table,
                 key: pointing.key,
+                columns: pointing.asked,
                 keys: known.then_some(keys),
                 partly_null: pointing.partly_null,
             }
@@ -179,7 +189,7 @@ impl Pointing {
         }
         let Entry::Vacant(entry) = self.open.entry(number) else { return 0 };
         let mut key = Tuples::default();
-        let values: Vec<Option<&[u8]>> = places.iter().map(|place| fields[place.at]).collect();
+        let values: Vec<Option<&[u8]>> = self.asked_at.iter().map(|at| fields[*at]).collect();
         wire::push_tuple(&mut key, &values);
         OPEN_BYTES + entry.insert(key.bytes.into_boxed_slice()).len()
     }
@@ -200,6 +210,13 @@ fn places(table: &Table, columns: &[String]) -> Option<Vec<Place>> {
         Some(Place { at, kind: column.kind })
     };
     columns.iter().map(place).collect()
+}
+
+/// The columns that a question about a key needs, with their places: its own, and those of users' types, since a
+/// domain may refuse the NULL that stands for a value left out.
+fn asked(table: &Table, key: &ForeignKey) -> (Vec<usize>, Vec<Column>) {
+    let stored = table.stored_columns().cloned().enumerate();
+    stored.filter(|(_, column)| key.columns.contains(&column.name) || column.type_name.contains('.')).unzip()
 }
 
 /// Whether keys of equal bytes are equal for the constraint, in all columns.
@@ -254,5 +271,112 @@ fn integer(value: &[u8]) -> i64 {
         [a, b, c, d] => i64::from(i32::from_be_bytes([a, b, c, d])),
         [a, b, c, d, e, f, g, h] => i64::from_be_bytes([a, b, c, d, e, f, g, h]),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Belongs, Owners};
+
+    fn table(name: &str, columns: &[(&str, &str, TypeKind)]) -> OwnedTable {
+        let column = |&(name, type_name, kind): &(&str, &str, TypeKind)| Column {
+            name: name.into(),
+            type_name: type_name.into(),
+            kind,
+            not_null: false,
+            generated: false,
+            has_default: false,
+            user_type: None,
+        };
+        let mut table = Table::new(TableName::new("public", name));
+        table.columns = columns.iter().map(column).collect();
+        OwnedTable { table, owners: Owners { ways: vec![], belongs: Belongs::ToOne } }
+    }
+
+    fn key(columns: &[&str], parent: &str, parent_columns: &[&str]) -> ForeignKey {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        ForeignKey {
+            name: "fk".into(),
+            columns: names(columns),
+            parent: TableName::new("public", parent),
+            parent_columns: names(parent_columns),
+            deferrable: false,
+            validated: true,
+            match_full: false,
+            operators: vec![],
+        }
+    }
+
+    fn tuples(rows: &[&[Option<&[u8]>]]) -> Tuples {
+        let mut tuples = Tuples::default();
+        rows.iter().for_each(|row| wire::push_tuple(&mut tuples, row));
+        tuples
+    }
+
+    const ID: (&str, &str, TypeKind) = ("id", "bigint", TypeKind::Int64);
+
+    /// How many keys leave the tenant: parents hold `held`, children point at `pointing`.
+    fn leaving(child: (&str, TypeKind), parent: (&str, TypeKind), held: &[u8], pointing: &[u8]) -> usize {
+        let parents = table("parents", &[("k", parent.0, parent.1)]);
+        let mut children = table("children", &[("p", child.0, child.1)]);
+        children.table.foreign_keys = vec![key(&["p"], "parents", &["k"])];
+        let mut references = References::new(&[&parents, &children], 1 << 20);
+        references.add(&children.table.name, &tuples(&[&[Some(pointing)], &[None]])).expect("add");
+        references.add(&parents.table.name, &tuples(&[&[Some(held)]])).expect("add");
+        references.leaving()[0].keys.as_ref().expect("known").len()
+    }
+
+    #[test]
+    fn a_key_is_held_where_equal_bytes_are_equal_values() {
+        use TypeKind as K;
+        let minus_one = |width: usize| vec![0xff; width];
+        let (int, big) = (("integer", K::Int32), ("bigint", K::Int64));
+        assert_eq!(leaving(int, big, &minus_one(8), &minus_one(4)), 0);
+        assert_eq!(leaving(int, big, &[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], &minus_one(4)), 1, "not -1");
+        let (text, varchar) = (("text", K::Text), ("character varying(9)", K::Text));
+        assert_eq!(leaving(varchar, text, b"ab", b"ab"), 0);
+        assert_eq!(leaving(text, text, b"\0\0\0\0\0\0ab", b"ab"), 1, "a text is no number");
+        assert_eq!(leaving(("character(3)", K::Text), text, b"ab ", b"ab "), 1, "padding does not count");
+        let uuid = ("uuid", K::Uuid);
+        assert_eq!(leaving(uuid, uuid, &[7; 16], &[7; 16]), 0);
+        assert_eq!(leaving(uuid, uuid, &[7; 16], &[8; 16]), 1);
+        let (timestamp, zoned) =
+            (("timestamp without time zone", K::Timestamp), ("timestamp with time zone", K::TimestampTz));
+        assert_eq!(leaving(timestamp, zoned, &[1; 8], &[1; 8]), 1, "the server knows the zone");
+    }
+
+    #[test]
+    fn a_key_that_leaves_the_tenant_is_asked_once() {
+        let mut comments =
+            table("comments", &[ID, ("a", "integer", TypeKind::Int32), ("b", "public.code", TypeKind::Text)]);
+        comments.table.foreign_keys =
+            vec![key(&["id", "a"], "elsewhere", &["x", "y"]), key(&["id"], "comments", &["id"])];
+        comments.table.foreign_keys[0].match_full = true;
+        let mut references = References::new(&[&comments], 1 << 20);
+        let (one, two) = (7i64.to_be_bytes(), 3i32.to_be_bytes());
+        let row: &[Option<&[u8]>] = &[Some(&one), Some(&two), Some(b"x")];
+        references.add(&comments.table.name, &tuples(&[row, row])).expect("add");
+        let found = references.leaving();
+        assert_eq!(found[0].keys.as_ref().map(Tuples::len), Some(1));
+        assert_eq!(found[0].columns.len(), 3, "a domain's value goes along");
+        assert!(!found[0].partly_null);
+        assert_eq!(found[1].keys.as_ref().map(Tuples::len), Some(0), "the row itself holds it");
+
+        let mut references = References::new(&[&comments], 1 << 20);
+        references.add(&comments.table.name, &tuples(&[&[Some(&one), None, None]])).expect("add");
+        assert!(references.leaving()[0].partly_null);
+    }
+
+    #[test]
+    fn too_many_keys_are_left_to_the_server() {
+        let mut rows = table("rows", &[ID]);
+        rows.table.foreign_keys = vec![key(&["id"], "rows", &["id"])];
+        let mut references = References::new(&[&rows], 1_000);
+        for id in 0..100i64 {
+            references.add(&rows.table.name, &tuples(&[&[Some(&id.to_be_bytes())]])).expect("add");
+        }
+        assert!(references.held[0].keys.capacity() == 0 && references.bytes < 2_000, "nothing is kept");
+        assert!(references.leaving()[0].keys.is_none());
     }
 }

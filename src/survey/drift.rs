@@ -6,15 +6,19 @@ use arrow::array::RecordBatch;
 use futures::StreamExt;
 
 use super::Surveyed;
+use super::standing::Compared;
 use crate::error::{Error, Kind, Result};
 use crate::extract::{self, AdaptedChunk};
+use crate::model::Chunk;
 use crate::model::adapt::Adaptation;
+use crate::model::wire::Tuples;
 use crate::model::{
     Column, DatabaseIdentity, Fingerprint, OwnedTable, Table, TableName, TenantId, row_name, wire,
 };
 use crate::plan::TableDrift;
 use crate::plan::drift::{Declared, Dialect, Found, Value, Values, compare, type_to_read};
 use crate::progress::Progress;
+use crate::shard::{Question, Rows};
 
 impl Surveyed {
     /// The differences of these tables, as far as the schema alone tells.
@@ -82,6 +86,66 @@ impl Surveyed {
         }
     }
 
+    /// The name that a live column had when the snapshot was taken, if it had it then.
+    pub(super) fn name_in_snapshot<'a>(&'a self, table: &TableName, live: &'a str) -> Option<&'a str> {
+        let taken = self.source.snapshot().manifest().tables.iter().find(|entry| entry.table.name == *table);
+        let taken = &taken?.table;
+        let declared = self.config.drift.get(table);
+        let name = declared.map_or(live, |declared| declared.name_in_snapshot(taken, live));
+        taken.column(name).map(|_| name)
+    }
+
+    /// The declared renames that lead from the snapshot to live columns.
+    pub(super) fn renamed(&self) -> BTreeMap<TableName, BTreeMap<String, String>> {
+        let taken = self.source.snapshot().manifest().tables.iter().map(|entry| &entry.table);
+        let renamed = taken.filter_map(|taken| {
+            let (live, declared) = (self.live(&taken.name)?, self.config.drift.get(&taken.name)?);
+            let pairs = declared.applied(taken, live).into_iter();
+            Some((taken.name.clone(), pairs.map(|(old, new)| (old.to_owned(), new.to_owned())).collect()))
+        });
+        renamed.collect()
+    }
+
+    /// Asks the server which rows, in the shape of the live table, do not meet what it demands since the snapshot.
+    /// False if it cannot even read them, because a value is none of its domain.
+    pub(super) async fn check(
+        &self,
+        owned: &OwnedTable,
+        tenant: &TenantId,
+        chunk: &Chunk,
+        changed: &mut TableDrift,
+    ) -> Result<bool> {
+        let TableDrift { drift, found } = changed;
+        if drift.conditions.is_empty() {
+            return Ok(true);
+        }
+        let live =
+            self.live(&owned.table.name).ok_or_else(|| Error::bug("a table that is not live was read"))?;
+        let owned = OwnedTable { table: drift.written(live), owners: owned.owners.clone() };
+        let name = |row| format!("{} of tenant {tenant}", row_name(&owned.table, &chunk.batch, row));
+        let mut is_readable = true;
+        let mut of_table = Vec::new();
+        for (position, condition) in drift.conditions.iter().enumerate() {
+            let Some(domain) = &condition.domain else {
+                of_table.push((position, condition.sql.clone()));
+                continue;
+            };
+            let values = column_values(&chunk.tuples, domain.column)?;
+            for row in self.shard.refused_values(&domain.base, &condition.sql, &values).await? {
+                is_readable = false;
+                found.add_failed(position, || name(row));
+            }
+        }
+        if is_readable {
+            let (positions, sql): (Vec<usize>, Vec<String>) = of_table.into_iter().unzip();
+            let rows = Rows { owned: &owned, tuples: &chunk.tuples };
+            for answer in self.shard.ask(&rows, &Question::Fails(&sql)).await? {
+                found.add_failed(positions[answer.part], || name(answer.row));
+            }
+        }
+        Ok(is_readable)
+    }
+
     /// Rows of these tenants in tables of the snapshot that are not live.
     pub(super) fn gone(&self, tenants: &[TenantId]) -> BTreeMap<TableName, u64> {
         let tables = self.source.snapshot().manifest().tables.iter().map(|entry| &entry.table.name);
@@ -105,8 +169,10 @@ impl Surveyed {
         &self,
         adaptation: &Adaptation,
         written: &Table,
+        owned: &OwnedTable,
         tenant: &TenantId,
-        found: &mut Found,
+        changed: &mut TableDrift,
+        mut compared: Option<&mut Compared<'_, '_>>,
         progress: &dyn Progress,
     ) -> Result<(Fingerprint, Option<Fingerprint>)> {
         let (mut read, mut adapted) = (Fingerprint::default(), Fingerprint::default());
@@ -115,7 +181,11 @@ impl Surveyed {
             let chunk = chunk?;
             read += chunk.taken.fingerprint;
             adapted += chunk.adapted.fingerprint;
-            judge(adaptation, tenant, &chunk, found)?;
+            judge(adaptation, tenant, &chunk, &mut changed.found)?;
+            self.check(owned, tenant, &chunk.adapted, changed).await?;
+            if let Some(compared) = &mut compared {
+                compared.see(&chunk.adapted).await?;
+            }
             progress.advance(chunk.taken.tuples.len() as u64, chunk.taken.tuples.bytes.len() as u64);
         }
         Ok((read, Some(adapted)))
@@ -139,4 +209,11 @@ fn judge(adaptation: &Adaptation, tenant: &TenantId, chunk: &AdaptedChunk, found
         found.add_dropped(column, values);
     }
     Ok(())
+}
+
+/// The values of one column.
+fn column_values(tuples: &Tuples, column: usize) -> Result<Vec<Option<&[u8]>>> {
+    let field = |tuple| wire::fields(tuple).map(|fields| fields[column]);
+    let values: Result<Vec<_>, _> = tuples.iter().map(field).collect();
+    values.map_err(|error| Error::bug("rows lost their shape").because(error))
 }

@@ -197,8 +197,10 @@ async fn drift_that_no_rule_covers_is_refused_by_name() {
     let error = format!(
         "error: unable to plan for shard 'product': its schema is not the one of snapshot '{}': column 'done' of \
          table 'public.issues' was boolean, now it is text; column 'value' of table 'public.settings' does not exist \
-         any more\n\
-         hint: bring the schema of the target back to the snapshot's, or restore from a snapshot taken since",
+         any more, but 1 rows of the tenants have a value\n\
+         hint: bring the schema of the target back to the snapshot's, or restore from a snapshot taken since\n\
+         hint: --allow-dropped restores without the values of dropped columns, which `apply` keeps in Parquet files\n\
+         hint: renamed columns and values of new ones can be declared in [shards.NAME.drift] of the configuration",
         id(&world, "product")
     );
     refused(&world, &before, plan_list(&world, "9001\n", &[]), 6, &error).await;
@@ -250,7 +252,7 @@ async fn a_configuration_with_an_unknown_key_is_refused_with_its_line() {
     let line = config.lines().position(|line| line.starts_with("colour")).expect("line") + 1;
     let error = format!(
         "error: unable to read configuration 'reinstate.toml' line {line}: unknown field `colour`, expected one of \
-         `url`, `url_env`, `tables`\n\
+         `url`, `url_env`, `tables`, `conflicts`, `ignored`, `drift`\n\
          hint: `reinstate init --help` shows the format"
     );
     refused(&world, &before, plan_list(&world, "9001\n", &[]), 2, &error).await;

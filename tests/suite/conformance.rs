@@ -356,7 +356,6 @@ async fn facts_tell_tables_keys_and_triggers(bench: impl Bench) {
     assert!(table("sites").unique_keys.iter().any(|key| key.columns == ["host"]));
     let trigger = &table("comments").triggers[0];
     assert_eq!((trigger.name.as_str(), trigger.on_insert), ("meddle", true));
-    assert!(facts.warnings.iter().any(|warning| warning.contains("meddle")), "{:?}", facts.warnings);
     let key = &table("comments").foreign_keys[0];
     assert_eq!(key.columns, ["project", "number"]);
     assert_eq!(

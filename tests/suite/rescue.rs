@@ -3,8 +3,9 @@
 
 use crate::world::{Kind, World, tenants};
 
-async fn restores_deleted_tenants_and_touches_nothing_else(kind: Kind) {
-    let world = World::with_snapshot(kind).await;
+async fn restores_deleted_tenants_and_touches_nothing_else(kind: Kind, constraints: &'static str) {
+    let mut world = World::with_snapshot(kind).await;
+    world.constraints = constraints;
     let victims = &tenants()[..4];
     let before = world.dump().await;
     world.delete(victims).await;
@@ -46,12 +47,17 @@ async fn restores_deleted_tenants_and_touches_nothing_else(kind: Kind) {
 
 #[tokio::test]
 async fn sqlite_restores_deleted_tenants_and_touches_nothing_else() {
-    restores_deleted_tenants_and_touches_nothing_else(Kind::Sqlite).await;
+    restores_deleted_tenants_and_touches_nothing_else(Kind::Sqlite, "auto").await;
 }
 
 #[tokio::test]
 async fn postgres_restores_deleted_tenants_and_touches_nothing_else() {
-    restores_deleted_tenants_and_touches_nothing_else(Kind::Postgres).await;
+    restores_deleted_tenants_and_touches_nothing_else(Kind::Postgres, "engine").await;
+}
+
+#[tokio::test]
+async fn postgres_restores_deleted_tenants_with_triggers_on() {
+    restores_deleted_tenants_and_touches_nothing_else(Kind::Postgres, "server").await;
 }
 
 async fn keeps_what_neighbours_wrote_since_the_snapshot(kind: Kind) {
@@ -108,7 +114,19 @@ async fn postgres_verify_names_what_differs() {
 /// P2: a trigger that writes to a neighbour rolls the tenant back, named.
 #[tokio::test]
 async fn postgres_a_trigger_that_touches_a_neighbour_rolls_the_tenant_back() {
-    let world = World::with_snapshot(Kind::Postgres).await;
+    // One that fires with triggers on, and one that always does.
+    for (constraints, firing) in
+        [("server", ""), ("engine", "ALTER TABLE projects ENABLE ALWAYS TRIGGER meddle")]
+    {
+        let mut world = World::with_snapshot(Kind::Postgres).await;
+        world.constraints = constraints;
+        postgres_meddle(&world).await;
+        world.sql("product", firing).await;
+        a_meddling_trigger_is_named(&world, "public.").await;
+    }
+}
+
+async fn postgres_meddle(world: &World) {
     world
         .sql(
             "product",
@@ -117,7 +135,23 @@ async fn postgres_a_trigger_that_touches_a_neighbour_rolls_the_tenant_back() {
              CREATE TRIGGER meddle AFTER INSERT ON projects FOR EACH ROW EXECUTE FUNCTION touch()",
         )
         .await;
-    a_meddling_trigger_is_named(&world, "public.").await;
+}
+
+/// With triggers off an ordinary trigger does nothing, so that there is nothing to roll back.
+#[tokio::test]
+async fn postgres_a_trigger_that_would_touch_a_neighbour_does_not_fire() {
+    let world = World::with_snapshot(Kind::Postgres).await;
+    postgres_meddle(&world).await;
+    let before = world.dump().await;
+    world.delete(&tenants()[..1]).await;
+    let plan = world.plan(&tenants()[..1]).exits(0);
+    assert!(
+        plan.stdout.contains("triggers are off on insert into 'public.projects': meddle"),
+        "{}",
+        plan.stdout
+    );
+    world.apply(1).exits(0);
+    assert_eq!(world.dump().await, before);
 }
 
 #[tokio::test]
@@ -173,7 +207,7 @@ async fn ghost_rows_block_the_tenant(kind: Kind) {
     assert!(after["catalogue.sites"].iter().any(|row| row.contains("9002")), "the other tenant is back");
     // A new plan says so before anything is written.
     let plan = world.run(&["plan", "--tenants", "tenants.txt", "-o", "second.json"]).exits(6);
-    assert!(plan.error().contains("tenant '9001 (Site 9001)' has 1 live rows"), "{}", plan.error());
+    assert!(plan.error().contains("tenant '9001 (Site 9001)': 1 live rows in "), "{}", plan.error());
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ pub type Dump = BTreeMap<String, Vec<String>>;
 
 pub struct World {
     pub kind: Kind,
+    /// Who proves the keys of what this world's plans restore.
+    pub constraints: &'static str,
     dir: tempfile::TempDir,
     urls: BTreeMap<&'static str, String>,
 }
@@ -102,7 +104,7 @@ impl World {
             };
             urls.insert(shard, url);
         }
-        let world = Self { kind, dir, urls };
+        let world = Self { kind, constraints: "auto", dir, urls };
         world.fill().await;
         world
     }
@@ -310,6 +312,8 @@ impl World {
             &count,
             "--reason",
             "test",
+            "--constraints",
+            self.constraints,
         ])
     }
 

@@ -46,6 +46,11 @@ pub enum Cast {
     },
     /// `date` to `timestamp`: its midnight.
     DateToTimestamp,
+    /// The same, of a type whose empty value the server sends but does not take back.
+    NotEmpty {
+        /// Where the binary form says how many elements there are.
+        count_at: usize,
+    },
     /// `time` or `timestamp` of fewer digits.
     Seconds {
         /// Digits behind the second.
@@ -81,6 +86,9 @@ pub enum Unfit {
     /// No label of the enum.
     #[error("is no label of the type")]
     NoLabel,
+    /// Empty, where the server does not take that back.
+    #[error("is empty, which PostgreSQL sends but does not take back")]
+    Empty,
     /// No value of the old type.
     #[error("is no value of the type that the snapshot names")]
     Malformed,
@@ -113,6 +121,10 @@ impl Cast {
                 if known { Ok(bytes.into()) } else { Err(Unfit::NoLabel) }
             }
             Self::DateToTimestamp => to_timestamp(i32::from_be_bytes(fixed(bytes)?)),
+            Self::NotEmpty { count_at } => {
+                let count = bytes.get(*count_at..count_at + 4);
+                if count.is_none_or(|count| count == [0; 4]) { Err(Unfit::Empty) } else { Ok(bytes.into()) }
+            }
             Self::Seconds { digits } => {
                 let micros = i64::from_be_bytes(fixed(bytes)?);
                 let unit = 10_i64.pow(6_u32.saturating_sub(*digits));
@@ -244,6 +256,15 @@ mod tests {
         assert_eq!(of(3, -1_234_000), Ok(()));
         assert_eq!(of(3, 1_234_500), Err(Unfit::Inexact));
         assert_eq!(of(0, i64::MAX), Ok(()), "infinity");
+    }
+
+    #[test]
+    fn an_empty_value_that_nobody_takes_back_does_not_fit() {
+        let query = Cast::NotEmpty { count_at: 0 };
+        assert_eq!(of(&query, &[0; 4]), Err(Unfit::Empty));
+        assert_eq!(of(&query, &[0, 0, 0, 1, 1]), Ok(vec![0, 0, 0, 1, 1]));
+        let vector = Cast::NotEmpty { count_at: 12 };
+        assert_eq!(of(&vector, &[0; 12]), Err(Unfit::Empty), "no dimension");
     }
 
     #[test]

@@ -57,7 +57,8 @@ impl Numeric {
     /// Power of ten of the last place that is not zero.
     fn last_place(&self) -> i64 {
         let last = self.digits.iter().rposition(|digit| *digit != 0);
-        let zeros = |digit: u16| (1..4).take_while(|power| digit % 10_u16.pow(*power) == 0).count() as i64;
+        let zeros =
+            |digit: u16| (1..4).take_while(|power| digit.is_multiple_of(10_u16.pow(*power))).count() as i64;
         last.map_or(i64::MAX, |at| self.place(at) + zeros(self.digits[at]))
     }
 }

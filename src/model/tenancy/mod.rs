@@ -8,6 +8,7 @@
 mod compare;
 mod doubts;
 mod owners;
+mod renamed;
 
 use std::collections::BTreeMap;
 

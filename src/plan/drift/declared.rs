@@ -110,7 +110,7 @@ impl Declared {
     }
 
     /// The renames that lead from a column of the snapshot to a live one.
-    pub(super) fn applied<'a>(&'a self, taken: &Table, live: &Table) -> BTreeMap<&'a str, &'a str> {
+    pub fn applied<'a>(&'a self, taken: &Table, live: &Table) -> BTreeMap<&'a str, &'a str> {
         let pairs = self.renamed.iter().map(|(old, new)| (old.as_str(), new.as_str()));
         pairs.filter(|(old, new)| taken.column(old).is_some() && live.column(new).is_some()).collect()
     }

@@ -13,6 +13,8 @@ pub struct Found {
     misfits: BTreeMap<usize, Misfits>,
     /// Values that are not NULL in columns that are not written, by column.
     dropped: BTreeMap<String, u64>,
+    /// Rows that do not meet a condition, by its position.
+    failed: BTreeMap<usize, Misfits>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,14 +24,24 @@ struct Misfits {
     first: Vec<String>,
 }
 
+impl Misfits {
+    fn add(&mut self, row: impl FnOnce() -> String) {
+        self.values += 1;
+        if self.first.len() < DIFFERENCES_NAMED_MAX {
+            self.first.push(row());
+        }
+    }
+}
+
 impl Found {
     /// Adds a value that does not fit; `row` names the row where the first few of them are named.
     pub fn add_misfit(&mut self, column: usize, why: Unfit, row: impl FnOnce() -> String) {
-        let misfits = self.misfits.entry(column).or_default();
-        misfits.values += 1;
-        if misfits.first.len() < DIFFERENCES_NAMED_MAX {
-            misfits.first.push(format!("that of {} {why}", row()));
-        }
+        self.misfits.entry(column).or_default().add(|| format!("that of {} {why}", row()));
+    }
+
+    /// Adds a row that does not meet a condition.
+    pub fn add_failed(&mut self, condition: usize, row: impl FnOnce() -> String) {
+        self.failed.entry(condition).or_default().add(row);
     }
 
     /// Adds values of a column that is not written.
@@ -65,9 +77,19 @@ impl Drift {
         if !self.refused.is_empty() {
             return judged;
         }
+        for (position, condition) in self.conditions.iter().enumerate() {
+            match found.failed.get(&position) {
+                None => judged.covered.extend(condition.covered.clone()),
+                Some(Misfits { values, first }) => {
+                    let (what, first) = (&condition.refused, first.join(", "));
+                    judged.refused.push(format!("{what} for {values} rows of the tenants: {first}"));
+                }
+            }
+        }
         for doubt in &self.doubts {
             match doubt {
-                Doubt::Values { column, what } => match found.misfits.get(column) {
+                Doubt::Values { column, what, is_change } => match found.misfits.get(column) {
+                    None if !is_change => {}
                     None => judged.covered.push(format!("{what}: every value of the tenants fits")),
                     Some(Misfits { values, first }) => {
                         let first = first.join(", ");

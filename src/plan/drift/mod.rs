@@ -7,6 +7,7 @@
 //!                                                           that is gone, turn out well or are refused
 //! ```
 
+mod conditions;
 mod declared;
 mod found;
 mod types;
@@ -16,6 +17,7 @@ use std::collections::BTreeSet;
 use crate::model::adapt::{Adaptation, Cast, Origin};
 use crate::model::{Column, Table, TableName, TypeKind};
 
+pub use conditions::{Condition, DomainOf};
 pub use declared::{Declared, Literal, Value, Values, type_to_read};
 pub use found::{Found, HINT_DECLARE, HINT_DROPPED, Judged};
 
@@ -31,13 +33,15 @@ pub struct Drift {
     /// How rows get these columns; absent where the snapshot's rows are written as they are.
     pub adaptation: Option<Adaptation>,
     doubts: Vec<Doubt>,
+    /// What the live table demands of rows and did not before.
+    pub conditions: Vec<Condition>,
 }
 
 /// A difference that is decided by the rows, and what to say of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Doubt {
     /// Not every value fits. The column is the position among the written ones.
-    Values { column: usize, what: String },
+    Values { column: usize, what: String, is_change: bool },
     /// The values of this column of the snapshot are not written.
     Dropped { column: String, what: String },
 }
@@ -69,6 +73,7 @@ pub fn compare(
         drift.refused.push(wrong);
         return drift;
     }
+    drift.conditions = conditions::conditions(taken, live, dialect);
     let mut comparison = Comparison { taken, dialect, drift, origins: Vec::new(), dropped: Vec::new() };
     let renamed = declared.applied(taken, live);
     let mut filled = BTreeSet::new();
@@ -145,11 +150,14 @@ impl Comparison<'_> {
             self.drift.refused.push(format!("{place} {what}"));
             return;
         };
+        let position = self.origins.len();
+        self.drift.conditions.extend(conditions::of_domain(&place, Some(column), now, position));
         let not_null = now.not_null && !column.not_null;
         match (&cast, sure) {
             (Cast::Same, _) if typed => said.push(format!("{what}, which holds the same values")),
             (Cast::Same, _) => {}
             (_, true) => said.push(format!("{what}: values are cast")),
+            (Cast::NotEmpty { .. }, false) => {}
             (Cast::Label { .. }, false) if !typed => said.push("has lost labels of its type".into()),
             (_, false) => said.push(what),
         }
@@ -158,8 +166,9 @@ impl Comparison<'_> {
         }
         let doubtful = not_null || !sure;
         if doubtful {
-            let (column, what) = (self.origins.len(), format!("{place} {}", said.join(", ")));
-            self.drift.doubts.push(Doubt::Values { column, what });
+            let is_change = !said.is_empty();
+            let what = if is_change { format!("{place} {}", said.join(", ")) } else { place };
+            self.drift.doubts.push(Doubt::Values { column: position, what, is_change });
         } else if !said.is_empty() {
             self.drift.covered.push(format!("{place} {}", said.join(", ")));
         }
@@ -194,6 +203,8 @@ impl Comparison<'_> {
                     let said =
                         format!("{place} is new: restored rows take the declared value '{}'", value.text);
                     self.drift.covered.push(said);
+                    let conditions = conditions::of_domain(&place, None, column, self.origins.len());
+                    self.drift.conditions.extend(conditions);
                     self.origins.push(Origin::Constant { wire: value.wire });
                     self.drift.columns.push(Column { kind: value.kind, ..column.clone() });
                 }

@@ -45,7 +45,7 @@ pub fn cast(taken: &Column, now: &Column) -> Option<(Cast, bool)> {
         return to_label(&from, labels);
     }
     if taken.base_type() == now.base_type() {
-        return Some((Cast::Same, true));
+        return Some(unchanged(now));
     }
     match (from, to) {
         (Family::Integer { bytes: old }, Family::Integer { bytes }) => {
@@ -78,6 +78,15 @@ pub fn type_of_value(column: &Column) -> Option<Column> {
         Family::Text { .. } | Family::Label(_) | Family::OtherText => None,
         Family::Numeric(_) => Some(Column::new(&column.name, "numeric", column.kind)),
         _ => Some(Column::new(&column.name, column.base_type(), column.kind)),
+    }
+}
+
+/// The same type; of some the server does not take back all that it sends.
+fn unchanged(column: &Column) -> (Cast, bool) {
+    match column.base_type() {
+        "tsquery" => (Cast::NotEmpty { count_at: 0 }, false),
+        "oidvector" | "int2vector" => (Cast::NotEmpty { count_at: 12 }, false),
+        _ => (Cast::Same, true),
     }
 }
 

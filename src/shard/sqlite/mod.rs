@@ -13,6 +13,7 @@
 mod ask;
 mod facts;
 mod journal;
+mod probe;
 mod read;
 mod session;
 
@@ -25,11 +26,11 @@ use futures::stream::BoxStream;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use tokio::sync::Mutex;
 
-use super::{Answer, Claim, Facts, JournalEntry, Question, Rows, Shard};
+use super::{Answer, Claim, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Wanted};
 use crate::database::sqlite::{Database, values};
 use crate::error::Result;
 use crate::limits::READER_WAIT;
-use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, TenantId, TypeKind};
+use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, Table, TenantId, TypeKind};
 
 /// The writing connection between two sessions; none before the first, and after one that was dropped.
 type WriterSlot = Arc<Mutex<Option<SqliteConnection>>>;
@@ -61,6 +62,18 @@ impl Shard for SqliteShard {
         facts::read(self).await
     }
 
+    async fn statistics(&self, tables: &[Table]) -> Result<Statistics> {
+        probe::statistics(self, tables).await
+    }
+
+    async fn values(&self, wanted: &[Wanted]) -> Result<Vec<Option<Vec<String>>>> {
+        probe::values(self, wanted).await
+    }
+
+    async fn probe(&self, probes: &[Probe], _tables: &[Table]) -> Result<Vec<Option<Hits>>> {
+        probe::probe(self, probes).await
+    }
+
     async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>> {
         read::live_rows(self, table, tenants).await
     }
@@ -77,6 +90,11 @@ impl Shard for SqliteShard {
         tenant: &TenantId,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         read::stream(self, table, tenant)
+    }
+
+    /// SQLite has no domains.
+    async fn refused_values(&self, _: &str, _: &str, _: &[Option<&[u8]>]) -> Result<Vec<usize>> {
+        Ok(Vec::new())
     }
 
     async fn read_value(&self, type_name: &str, text: &str) -> Result<(TypeKind, Vec<u8>)> {

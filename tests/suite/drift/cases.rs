@@ -46,6 +46,10 @@ pub const TYPES: &str = "
     create type shrunk as enum ('a', 'b', 'c');
     create type shrunk_unused as enum ('a', 'b', 'c');
     create domain code as varchar(8);
+    create domain checked as int;
+    create domain stricter as int;
+    create domain positive as int check (value > 0);
+    create domain small as int check (value < 10);
 ";
 
 /// The configuration's declarations.
@@ -696,6 +700,52 @@ pub const CASES: &[Case] = &[
         "alter table T drop g; alter table T add g int generated always as (a * 3) stored",
         Covered(""),
     ),
+    // --- conditions
+    case("check_added", "a int", &["1", "null"], "2", "alter table T add check (a > 0)",
+        Covered("(a > 0) is new: every row of the tenants keeps it")),
+    case("check_added_and_broken", "a int", &["1", "-1"], "2", "alter table T add check (a > 0)",
+        Refused("(a > 0) is not kept for 1 rows of the tenants: k=")),
+    case("check_added_not_valid", "a int", &["-1"], "2", "alter table T add check (a > 0) not valid",
+        Refused("(a > 0) is not kept for 1 rows")),
+    case("check_changed", "a int check (a > 0)", &["5"], "12",
+        "alter table T drop constraint check_changed_a_check; alter table T add constraint check_changed_a_check check (a > 10)",
+        Refused("check 'check_changed_a_check' of table 'public.check_changed' (a > 10) is not kept for 1 rows")),
+    case("check_over_a_default", "a int", &["1"], "2", "alter table T add b int default 5; alter table T add check (b > a)",
+        Covered("(b > a) is new: every row of the tenants keeps it")),
+    case("check_over_a_default_and_broken", "a int", &["9"], "2", "alter table T add b int default 5; alter table T add check (b > a)",
+        Refused("(b > a) is not kept for 1 rows")),
+    case("check_over_a_cast_column", "a int", &["7"], "2", "alter table T alter a type numeric(6,2); alter table T add check (a < 100.5)",
+        Covered("(a < 100.5) is new: every row")),
+    case("check_over_a_computed_column", "a int", &["7"], "2",
+        "alter table T add g int generated always as (a * 2) stored; alter table T add check (g < 10)", Refused("(g < 10) is not kept for 1 rows")),
+    case("partitioned_since", "a int", &["1", "15"], "2",
+        "alter table partitioned_since rename to ps; create table partitioned_since (like ps) partition by range (a);
+         create table ps_1 partition of partitioned_since for values from (0) to (10);
+         create table ps_2 partition of partitioned_since for values from (10) to (20);
+         insert into partitioned_since select * from ps; drop table ps",
+        Covered("")),
+    case("partition_missing", "a int", &["1", "15"], "2",
+        "alter table partition_missing rename to pm; create table partition_missing (like pm) partition by range (a);
+         create table pm_1 partition of partition_missing for values from (0) to (10);
+         insert into partition_missing select * from pm; drop table pm",
+        Refused("table 'public.partition_missing' has no partition to go to for 1 rows of the tenants: ")),
+    case("check_of_a_partition", "a int", &["7"], "2",
+        "alter table check_of_a_partition rename to cp; create table check_of_a_partition (like cp) partition by range (a);
+         create table cp_1 partition of check_of_a_partition (check (a < 5)) for values from (0) to (10);
+         insert into check_of_a_partition select * from cp; drop table cp",
+        Refused("has no partition to go to for 1 rows")),
+    case("domain_check_added", "a checked", &["7", "null"], "2", "alter domain checked add check (value > 0)",
+        Covered("of its type public.checked is new: every value of the tenants keeps it")),
+    case("domain_check_added_and_broken", "a stricter", &["-7"], "2", "alter domain stricter add check (value > 0)",
+        Refused("of its type public.stricter is not kept for 1 rows of the tenants: k=")),
+    case("integer_to_checked_domain", "a int", &["-7"], "2", "alter table T alter a type positive", Refused("of its type public.positive is not kept for 1 rows")),
+    case("domain_to_another", "a positive", &["7"], "2", "alter table T alter a type small", Covered("of its type public.small is new: every value")),
+    // --- values that the server does not take back
+    case("tsquery", "a tsquery", &["'a & b'", "null"], "'x'", "", Covered("")),
+    case("tsquery_that_is_empty", "a tsquery", &["'a'", "''"], "'x'", "",
+        Refused("1 values of the tenants do not fit: that of k=")),
+    case("int2vector_that_is_empty", "a int2vector", &["''"], "'1 2'", "", Refused("is empty, which PostgreSQL sends but does not take back")),
+    case("oidvector", "a oidvector", &["'1 2'"], "'3'", "", Covered("")),
     // --- no rule
     case(
         "integer_to_text",

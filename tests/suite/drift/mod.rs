@@ -8,6 +8,7 @@
 //! ```
 
 mod cases;
+mod tables;
 
 use cases::{CASES, Case, DECLARED, Decision, TYPES};
 

@@ -8,8 +8,8 @@ use sqlx::postgres::PgConnection;
 use super::{Tables, Unsendable, with_user_tables};
 use crate::model::{Column, TypeKind, UserType};
 
-/// `base` resolves domains, however deep, with the modifier that one of them may give. `unsendable` are the types without a binary form, and those made of
-/// such a type: arrays, domains, composites, ranges.
+/// `base` resolves domains, however deep, with the modifier that one of them may give. `unsendable` are the types
+/// without a binary form, and those made of such a type: arrays, domains, composites, ranges.
 const COLUMNS: &str = concat!(
     with_user_tables!(),
     ", base(oid, at, modifier) as (

@@ -1,4 +1,5 @@
-//! Keys: unique indexes, exclusion constraints, foreign keys; and checks, the other thing a row must keep.
+//! Keys: unique indexes, exclusion constraints, foreign keys; and what else a row must keep: checks and the bounds of
+//! partitions.
 
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
@@ -84,6 +85,18 @@ const CHECKS: &str = concat!(
      order by u.oid, k.conname"
 );
 
+/// Rows that some leaf takes: those of its bounds, which are those of its ancestors too, that keep its own checks.
+const PARTITIONS: &str = concat!(
+    with_user_tables!(),
+    "select u.oid::int8, coalesce(
+              '(' || string_agg(concat_ws(' AND ', '(' || pg_get_partition_constraintdef(leaf.relid) || ')',
+                     (select string_agg(format('(%s) IS NOT FALSE', pg_get_expr(k.conbin, k.conrelid)), ' AND ' order by k.conname)
+                      from pg_constraint k where k.conrelid = leaf.relid and k.contype = 'c' and k.coninhcount = 0)),
+                   ' OR ' order by leaf.relid::regclass::text) filter (where leaf.isleaf) || ') IS TRUE', 'false')
+     from user_tables u cross join lateral pg_partition_tree(u.oid) leaf
+     where u.partitioned group by u.oid"
+);
+
 type CheckRow = (i64, String, String, Vec<String>, bool);
 
 /// Fills in keys and checks.
@@ -106,10 +119,15 @@ pub async fn read(connection: &mut PgConnection, tables: &mut Tables) -> Result<
             Some(rows) => table.partition_keys.push(PartitionKey { key, rows }),
         }
     }
-    let rows: Vec<CheckRow> = sqlx::query_as(CHECKS).fetch_all(connection).await?;
+    let rows: Vec<CheckRow> = sqlx::query_as(CHECKS).fetch_all(&mut *connection).await?;
     for (oid, name, expression, columns, validated) in rows {
         let Some(table) = tables.get_mut(&oid) else { continue };
         table.checks.push(Check { name, expression, columns, validated });
+    }
+    let rows: Vec<(i64, String)> = sqlx::query_as(PARTITIONS).fetch_all(connection).await?;
+    for (oid, bound) in rows {
+        let Some(table) = tables.get_mut(&oid) else { continue };
+        table.partition_bound = Some(bound);
     }
     Ok(())
 }
