@@ -1,6 +1,6 @@
 //! What the engine itself computes between the databases and the store: `cargo bench --bench compute`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -26,15 +26,8 @@ const TENANTS: i64 = 16;
 
 fn column(name: &str, kind: TypeKind) -> Column {
     let type_name = kind.to_string();
-    Column {
-        name: name.into(),
-        type_name,
-        kind,
-        not_null: false,
-        generated: false,
-        has_default: false,
-        user_type: None,
-    }
+    let name = name.to_owned();
+    Column { name, type_name, kind, not_null: false, generated: false, has_default: false, user_type: None }
 }
 
 /// A table of common types: about 200 bytes a row.
@@ -202,8 +195,9 @@ fn findings(tenants: usize) -> Findings {
         drift,
         renamed: BTreeMap::new(),
         gone: BTreeMap::new(),
+        renamed: BTreeMap::new(),
         triggers_stay_on: None,
-        unlockable: BTreeSet::new(),
+        unlockable: Default::default(),
         materialized: BTreeMap::new(),
         contents: ids().map(|id| (id, (0..50).map(rows).collect())).collect(),
     };

@@ -1,14 +1,16 @@
 //! `reinstate.toml`: the store, the shards, and the rule of every table. Parsed and checked; no connection is
 //! opened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::init::Declarations;
 use crate::limits::DOCUMENT_BYTES_MAX;
 use crate::model::{DatabaseUrl, Rule, ShardName, TableName, Tenancy};
+use crate::plan::Policy;
 use crate::plan::drift::Declared;
 
 /// Default path of the configuration.
@@ -25,6 +27,8 @@ pub struct Config {
     pub store: Option<String>,
     /// The shards by name.
     pub shards: BTreeMap<ShardName, ShardConfig>,
+    /// What a person has told `init`.
+    pub init: Declarations,
 }
 
 /// One shard of the configuration.
@@ -34,6 +38,10 @@ pub struct ShardConfig {
     pub url: DatabaseUrl,
     /// Who owns its rows.
     pub tenancy: Tenancy,
+    /// What to do about live rows of a tenant, for tables of their own policy.
+    pub conflicts: BTreeMap<TableName, Policy>,
+    /// Columns that look like an owner's, and that somebody decided are not.
+    pub ignored: BTreeMap<TableName, BTreeSet<String>>,
     /// What it takes to restore from snapshots with an older schema.
     pub drift: BTreeMap<TableName, Declared>,
 }
@@ -44,6 +52,8 @@ struct RawConfig {
     version: u32,
     store: Option<String>,
     shards: BTreeMap<String, RawShard>,
+    #[serde(default)]
+    init: Declarations,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +63,10 @@ struct RawShard {
     url_env: Option<String>,
     #[serde(default)]
     tables: BTreeMap<TableName, Rule>,
+    #[serde(default)]
+    conflicts: BTreeMap<TableName, Policy>,
+    #[serde(default)]
+    ignored: BTreeMap<TableName, BTreeSet<String>>,
     #[serde(default)]
     drift: BTreeMap<TableName, Declared>,
 }
@@ -100,10 +114,16 @@ impl Config {
         let mut shards = BTreeMap::new();
         for (name, shard) in raw.shards {
             let url = shard_url(&name, shard.url, shard.url_env, folder, &env)?;
-            let settings = ShardConfig { url, tenancy: Tenancy { rules: shard.tables }, drift: shard.drift };
+            let settings = ShardConfig {
+                url,
+                tenancy: Tenancy { rules: shard.tables },
+                conflicts: shard.conflicts,
+                ignored: shard.ignored,
+                drift: shard.drift,
+            };
             shards.insert(ShardName::new(name), settings);
         }
-        let config = Self { path: path.to_owned(), store: raw.store, shards };
+        let config = Self { path: path.to_owned(), store: raw.store, shards, init: raw.init };
         config.root()?;
         Ok(config)
     }
@@ -201,7 +221,7 @@ mod tests {
         let of = |text: &str| parse(text).expect_err("refused").chain();
         assert_eq!(
             of(&GOOD.replace("url_env", "url_evn")),
-            "unable to read configuration '/etc/reinstate.toml' line 4: unknown field `url_evn`, expected one of `url`, `url_env`, `tables`, `drift`"
+            "unable to read configuration '/etc/reinstate.toml' line 4: unknown field `url_evn`, expected one of `url`, `url_env`, `tables`, `conflicts`, `ignored`, `drift`"
         );
         assert_eq!(
             of(&GOOD.replace("SHOP_URL", "OTHER")),

@@ -103,9 +103,26 @@ pub const SQLITE_CLAIM_ATTEMPTS_MAX: usize = 3;
 /// How long a reader may wait for one of its own command's connections: as long as another stream takes.
 pub const READER_WAIT: Duration = Duration::from_secs(86_400);
 
+/// Rows of a sample that tells whether a supposed reference resolves: enough to tell 99 % from 95 %.
+pub const PROBE_ROWS_MAX: u64 = 10_000;
+/// Rows read for a sample where the database cannot pick rows by chance (many may hold NULL).
+pub const PROBE_ROWS_READ_MAX: u64 = 100_000;
+/// Supposed references asked about in one statement.
+pub const PROBES_ASKED_MAX: usize = 50;
+/// How long one such statement may take: an answer that is not worth more is not given.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Kinds that a polymorphic reference may name; a column with more values holds something else.
+pub const KINDS_MAX: usize = 64;
+/// Rows of a table that are counted for the list of open questions; beyond it is "more".
+pub const ROWS_COUNTED_MAX: u64 = 100_000;
+/// Tenant ids that are fetched to see whether another shard's column holds such ids.
+pub const TENANTS_COMPARED_MAX: usize = 200_000;
+
 /// Ways to an owner that one table may have: each is joined in every scan of it.
 pub const OWNER_WAYS_MAX: usize = 64;
 
+/// Keys of live parents that a plan remembers for each foreign key: sixteen bytes each, and a question less.
+pub const PARENTS_KNOWN_MAX: usize = 1 << 20;
 /// Pairs of tenants that a snapshot names for each foreign key that ties them together: the strongest.
 pub const TIES_KEPT_MAX: usize = 1_000;
 /// Disputed rows that a snapshot names for each table.

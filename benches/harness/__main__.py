@@ -29,8 +29,9 @@ EXAMPLES = """examples:
 
 
 def arguments():
-    parser = argparse.ArgumentParser(prog="scripts/bench", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     description="reinstate beside raw COPY and other tools, on a synthetic damaged shard of its own.")
+    about = "reinstate beside raw COPY and other tools, on a synthetic damaged shard of its own."
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=about, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--scale", type=float, default=1, metavar="X", help="size of the shard; 1 is 9.4 million rows")
     add("--tenants", type=int, default=4000, metavar="N", help="tenants of the shard (default 4000)")
@@ -52,38 +53,42 @@ def arguments():
 
 def main():
     args = arguments()
-    bench = Bench(Shard(Server(args.data.absolute() / "pg"), args.data.absolute(), args.scale, args.tenants, args.victims),
-                  args.reinstate, args.extract, args.python)
+    data = args.data.absolute()
+    shard = Shard(Server(data / "pg"), data, args.scale, args.tenants, args.victims)
+    bench = Bench(shard, args.reinstate, args.extract, args.python)
     contenders = [*ours.contenders(bench), *floor.contenders(), *peers.contenders()]
     wanted = [c for c in contenders if any(fnmatch.fnmatch(c.name, pattern) for pattern in args.only)]
-    if args.list or not wanted:
-        print("\n".join(c.name for c in contenders))
-        sys.exit(0 if args.list else 2)
-    own_data(args.data)
+    if args.list:
+        sys.exit(print("\n".join(contender.name for contender in wanted)))
+    if not wanted:
+        sys.exit(f"error: no contender is called {' or '.join(args.only)}\nhint: --list shows them")
+    own_data(data)
     bench.server.start()
     try:
-        print(f"building the shard in {args.data}", flush=True)
+        print(f"building the shard in {data}", flush=True)
         bench.shard.build()
         for bench.round in range(1, args.runs + 1):
             print(f"round {bench.round} of {args.runs}", flush=True)
             for contender in wanted:
                 if bench.round == 1 or not contender.once:
                     attempt(contender, bench)
-        out = args.out or Path(__file__).parent.parent / "results" / name_of_results(bench.server)
+        out = args.out or Path(__file__).parent.parent / "results" / name_of_results()
         Results(bench).write(out, command_line())
         print(f"results written to {out}")
         sys.exit(1 if bench.failures else 0)
     finally:
         bench.server.stop()
         if not args.keep:
-            shutil.rmtree(args.data)
+            shutil.rmtree(data)
 
 
 def attempt(contender, bench):
-    """One contender that fails does not take the others' results with it."""
+    """One contender that fails takes its own figures with it, not those of the others."""
+    before = len(bench.runs)
     try:
         contender.run(bench)
     except RuntimeError as error:
+        del bench.runs[before:]
         bench.failures.append(f"{contender.name}, round {bench.round}: {error}")
         print(f"  {bench.failures[-1]}", file=sys.stderr, flush=True)
 
@@ -97,9 +102,9 @@ def own_data(folder):
     marker.touch()
 
 
-def name_of_results(server):
+def name_of_results():
     """Date and kind of machine; never its name."""
-    words = re.sub(r"[^a-z0-9]+", "-", next(iter(machine(server))).lower()).strip("-")
+    words = re.sub(r"[^a-z0-9]+", "-", next(machine()).lower()).strip("-")
     return f"{datetime.date.today()}-{words}"
 
 

@@ -18,6 +18,10 @@ class Measured:
     started: float  # seconds since 1970
     output: str  # standard output of the first one
 
+    @property
+    def cpu(self):
+        return self.client_cpu + self.server_cpu
+
 
 def measure(server, *commands, env=None, cwd=None, discard=False):
     """Runs `commands` side by side; raises if one fails. With `discard` their output goes nowhere."""

@@ -42,7 +42,8 @@ def store(bench):
 def create(bench):
     """A snapshot of the whole shard; the store is made anew each time, and the last one is kept."""
     remove(bench.folder / "store")
-    run = bench.time("create", command(bench, "--json", "snapshot", "create", *store(bench)), env=environment(bench, "whole"))
+    snapshot = command(bench, "--json", "snapshot", "create", *store(bench))
+    run = bench.time("create", snapshot, env=environment(bench, "whole"))
     run.extra["size"] = bytes_below(bench.folder / "store")
 
 
@@ -64,10 +65,12 @@ def apply(name, jobs, plan_flags=(), apply_flags=()):
         live, plan = environment(bench, "live"), bench.folder / "plan.json"
         plan.unlink(missing_ok=True)
         victims = str(bench.shard.victims)
-        bench.time("plan", command(bench, "--json", "plan", "--tenants", bench.folder / "victims.txt", *store(bench), "--into", "bench",
-                                   "--max-tenants", victims, "--reason", "benchmark", "-o", plan, *plan_flags), env=live)
+        bench.time("plan", command(bench, "--json", "plan", "--tenants", bench.folder / "victims.txt", *store(bench),
+                                   "--into", "bench", "--max-tenants", victims, "--reason", "benchmark", "-o", plan,
+                                   *plan_flags), env=live)
         bench.server.sql("postgres", "checkpoint")
-        done = bench.time(name, command(bench, "--json", "apply", plan, "--jobs", str(jobs), "--confirm", victims, *apply_flags), env=live)
+        done = bench.time(name, command(bench, "--json", "apply", plan, "--jobs", str(jobs), "--confirm", victims,
+                                        *apply_flags), env=live)
         bench.check(name)
         done.extra["first"] = first_back(bench, plan, live) - done.measured.started
         if name == "apply-2":

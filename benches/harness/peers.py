@@ -38,8 +38,10 @@ def copy_out_all(bench):
     folder = bench.folder / "copy-out-all"
     folder.mkdir(exist_ok=True)
     sizes = [(table, int(bench.server.sql("whole", f"select pg_table_size('{table}')"))) for table in TABLES]
-    scripts = [bench.shard.script(f"copy-out-all-{at}", [f"\\copy {table} to '{folder}/{table}' with (format binary)" for table, _ in part])
-               for at, part in enumerate(deal(sizes, 2))]
+    scripts = []
+    for at, part in enumerate(deal(sizes, 2)):
+        lines = [f"\\copy {table} to '{folder}/{table}' with (format binary)" for table, _ in part]
+        scripts.append(bench.shard.script(f"copy-out-all-{at}", lines))
     done = bench.time("copy-out-all", *[bench.server.psql("whole", "-f", script) for script in scripts])
     done.extra["size"] = bytes_below(folder)
     shutil.rmtree(folder)
@@ -52,7 +54,7 @@ def restore(bench):
         dump("pg_dump-Fc", "-Fc")(bench)
     bench.server.sql("postgres", "drop database if exists scratch with (force)")
     bench.server.sql("postgres", "create database scratch")
-    script = f"{program('pg_restore')} -j2 -d scratch {path} && {bench.server.psql('scratch')[0]} -Xq -d scratch -c analyze"
+    script = f"{program('pg_restore')} -j2 -d scratch {path} && {program('psql')} -Xq -d scratch -c analyze"
     bench.time("pg_restore", ["bash", "-c", script])
 
 
@@ -65,7 +67,8 @@ def pipes(triggers):
         off = TRIGGERS_OFF["PGOPTIONS"] if triggers == "off" else ""
         lines = ["set -e -o pipefail"]
         for table in TABLES:
-            lines.append(f"PGOPTIONS='{READ_OPTIONS}' {psql} -d scratch -c \"copy ({rows_of(table, VICTIMS)}) to stdout (format binary)\" | "
+            query = f"copy ({rows_of(table, VICTIMS)}) to stdout (format binary)"
+            lines.append(f"PGOPTIONS='{READ_OPTIONS}' {psql} -d scratch -c \"{query}\" | "
                          f"PGOPTIONS='{off}' {psql} -d live -c 'copy {table} from stdin (format binary)'")
         bench.load(f"pipes-{triggers}", ["bash", bench.shard.script("pipes", lines)])
     return run
@@ -103,8 +106,10 @@ def duckdb_csv(bench):
     out.mkdir()
     made = bench.time("duckdb-csv-extract", program_of("duckdb_csv", bench, folder, bench.folder / "victims.txt", out))
     sizes = [(table, bytes_below(out / f"{table}.csv")) for table in TABLES]
-    scripts = [bench.shard.script(f"csv-{at}", [f"\\copy {table} from '{out}/{table}.csv' with (format csv, null '\\N')" for table, _ in part])
-               for at, part in enumerate(deal(sizes, 2))]
+    scripts = []
+    for at, part in enumerate(deal(sizes, 2)):
+        lines = [f"\\copy {table} from '{out}/{table}.csv' with (format csv, null '\\N')" for table, _ in part]
+        scripts.append(bench.shard.script(f"csv-{at}", lines))
     done = bench.load("duckdb-csv", *[bench.server.psql("live", "-f", script) for script in scripts], env=TRIGGERS_OFF)
     done.extra.update(extract_seconds=made.measured.wall, load_seconds=done.measured.wall)
     done.measured.wall += made.measured.wall

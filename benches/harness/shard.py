@@ -101,7 +101,8 @@ class Shard:
         counts = {"victim_rows": 0, "victim_bytes": 0, "rows": 0}
         for table in TABLES:
             counts["rows"] += int(self.server.sql("whole", f"select count(*) from {table}"))
-            counts["victim_rows"] += int(self.server.sql("whole", f"select count(*) from ({rows_of(table, VICTIMS)}) r"))
+            of_victims = f"select count(*) from ({rows_of(table, VICTIMS)}) r"
+            counts["victim_rows"] += int(self.server.sql("whole", of_victims))
             counts["victim_bytes"] += (self.files / "bulk/1/0" / table).stat().st_size
         counts["database_bytes"] = int(self.server.sql("postgres", "select pg_database_size('whole')"))
         return counts
@@ -112,7 +113,8 @@ class Shard:
         self.restored = False
         self.server.sql("postgres", "drop database if exists live with (force)")
         self.server.sql("postgres", "create database live template damaged strategy file_copy")
-        self.server.sql("live", "select sum(bench.pg_prewarm(oid)) from pg_class where relkind = 'i' and relnamespace = 'public'::regnamespace")
+        self.server.sql("live", """select sum(bench.pg_prewarm(oid)) from pg_class
+            where relkind = 'i' and relnamespace = 'public'::regnamespace""")
         self.server.sql("postgres", "checkpoint")
 
     def check_rows(self):
@@ -153,21 +155,23 @@ class Shard:
         """Each connection reads its tenants' rows back, tenant by tenant and table by table."""
         for at, part in enumerate(deal(self.victims_by_size(), connections)):
             queries = [rows_of(table, f"'{tenant}'") for tenant, _ in part for table in TABLES]
-            yield self.script(f"read-{connections}-{at}", [f"copy ({query}) to stdout (format binary);" for query in queries])
+            lines = [f"copy ({query}) to stdout (format binary);" for query in queries]
+            yield self.script(f"read-{connections}-{at}", lines)
 
     def proof_scripts(self, connections):
         """Each connection looks for restored rows whose foreign keys lead nowhere, key by key."""
         keys = [line.split("|") for line in self.server.sql("damaged", """
-            select conrelid::regclass, a.attname, confrelid::regclass, b.attname, conrelid::regclass::oid
+            select conrelid::regclass, a.attname, confrelid::regclass, b.attname
             from pg_constraint join pg_attribute a on a.attrelid = conrelid and a.attnum = conkey[1]
             join pg_attribute b on b.attrelid = confrelid and b.attnum = confkey[1] where contype = 'f'
             """).splitlines()]
         sizes = {table: (self.files / "bulk/1/0" / table).stat().st_size for table in TABLES}
         for at, part in enumerate(deal([(key, sizes[key[0]]) for key in keys], connections)):
-            lines = [f"set {option};" for option in ("work_mem = '128MB'", "jit = off", "max_parallel_workers_per_gather = 0")]
-            for (table, column, parent, key, _), _ in part:
-                lines.append(f"select 1 / (count(*) = 0)::int from ({rows_of(table, VICTIMS)}) r where r.{column} is not null"
-                             f" and not exists (select 1 from {parent} p where p.{key} = r.{column});")
+            lines = ["set max_parallel_workers_per_gather = 0;"]
+            for (table, column, parent, key), _ in part:
+                found = f"exists (select 1 from {parent} p where p.{key} = r.{column})"
+                lines.append(f"select 1 / (count(*) = 0)::int from ({rows_of(table, VICTIMS)}) r"
+                             f" where {column} is not null and not {found};")
             yield self.script(f"proof-{connections}-{at}", lines)
 
 

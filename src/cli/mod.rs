@@ -3,6 +3,7 @@
 mod apply;
 mod diff;
 mod drill;
+mod inference;
 mod init;
 mod output;
 mod plan;

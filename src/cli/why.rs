@@ -1,17 +1,19 @@
 //! `reinstate why TABLE`: which rule, and what the schema tells about it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
 
+use super::inference::Live;
+use super::init::config_root;
 use super::output::Output;
 use crate::config::Config;
 use crate::error::{EXIT_OK, Error, Result};
-use crate::init::{RootSpec, infer};
-use crate::model::{Owners, Rule, ShardName, Table, TableName};
-use crate::shard;
+use crate::init::Considered;
+use crate::model::{Owners, Rule, ShardName, TableName};
 
-/// Say who owns the rows of a table: the rule in force, the way to the tenant, and what the schema suggests
+/// Say who owns the rows of a table: the rule in force, the way to the tenant, and what schema and rows suggest
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   reinstate why public.comments")]
@@ -19,6 +21,10 @@ pub struct Args {
     /// The table
     #[arg(value_name = "SCHEMA.TABLE")]
     table: String,
+
+    /// Read the catalog alone: what is supposed from names is not checked on the rows
+    #[arg(long)]
+    no_probe: bool,
 }
 
 #[derive(Serialize)]
@@ -29,38 +35,36 @@ struct Why {
     owners: Option<Owners>,
     problem: Option<String>,
     evidence: String,
+    confidence: f64,
     suggested: Option<Rule>,
+    ways: Vec<Considered>,
+    ignored: BTreeSet<String>,
 }
 
 pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
     let name: TableName = args.table.parse()?;
     let config = Config::load(config)?;
-    let mut tables: Vec<(ShardName, Vec<Table>)> = Vec::new();
-    for (shard, settings) in &config.shards {
-        tables.push((shard.clone(), shard::open(shard, &settings.url, 1).await?.facts().await?.tables));
-    }
-    let (root_shard, root_table) = config.root()?;
-    let key = config.shard(root_shard)?.tenancy.root().map(|(_, key, _)| key.to_owned());
-    let inferred =
-        infer(&tables, &RootSpec { shard: Some(root_shard.clone()), table: root_table.clone(), key })?;
+    let mut live = Live::of(&config).await?;
+    let inferred = live.infer(&config_root(&config)?, &config.init, !args.no_probe).await?;
     let mut found = Vec::new();
-    for (shard, live) in &tables {
-        let suggestion =
-            inferred.iter().find(|other| other.shard == *shard).and_then(|other| other.tables.get(&name));
-        let Some(suggestion) = suggestion else { continue };
-        let tenancy = &config.shard(shard)?.tenancy;
-        let (owners, problem) = match tenancy.owners(&name, live) {
+    for (schema, shard) in live.schemas.iter().zip(inferred) {
+        let Some(inferred) = shard.tables.get(&name).cloned() else { continue };
+        let settings = config.shard(&shard.shard)?;
+        let (owners, problem) = match settings.tenancy.owners(&name, &schema.tables) {
             Ok(owners) => (owners, None),
             Err(error) => (None, Some(error.to_string())),
         };
         found.push(Why {
-            shard: shard.clone(),
+            shard: shard.shard,
             table: name.clone(),
-            rule: tenancy.rules.get(&name).cloned(),
+            rule: settings.tenancy.rules.get(&name).cloned(),
             owners,
             problem,
-            evidence: suggestion.evidence.clone(),
-            suggested: suggestion.rule.clone(),
+            evidence: inferred.evidence,
+            confidence: inferred.confidence,
+            suggested: inferred.rule.or(inferred.suggestion),
+            ways: inferred.ways,
+            ignored: settings.ignored.get(&name).cloned().unwrap_or_default(),
         });
     }
     if found.is_empty() {
@@ -86,6 +90,19 @@ fn text(why: &Why) -> String {
     if let Some(problem) = &why.problem {
         lines.push(format!("  problem:        {problem}"));
     }
-    lines.push(format!("  schema:         {}: {}", rule(&why.suggested), why.evidence));
+    lines.push(format!(
+        "  suggested:      {} ({:.2}): {}",
+        rule(&why.suggested),
+        why.confidence,
+        why.evidence
+    ));
+    for way in &why.ways {
+        let mark = if way.taken { "way" } else { "no way" };
+        lines.push(format!("  {:<15} {}: {}", format!("{mark}:"), way.way, way.why));
+    }
+    if !why.ignored.is_empty() {
+        let columns: Vec<&str> = why.ignored.iter().map(String::as_str).collect();
+        lines.push(format!("  ignored:        {}", columns.join(", ")));
+    }
     lines.join("\n")
 }

@@ -1,6 +1,6 @@
 //! Where the drill is played: a folder of its own, and databases of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::database::Database;
@@ -8,7 +8,7 @@ use super::fleet::{Fleet, TABLES};
 use super::{SHARDS, shard_name};
 use crate::config::{CONFIG_PATH_DEFAULT, Config};
 use crate::error::{Error, Result};
-use crate::init::{RootSpec, infer, render};
+use crate::init::{Declarations, Root, RootSpec, Schema, guesses, infer, render};
 use crate::model::{DatabaseUrl, TableName, TenantId};
 use crate::progress::Progress;
 use crate::shard;
@@ -150,15 +150,20 @@ impl Stage {
 
     /// Infers the configuration as `reinstate init` does, writes it into the folder and loads it from there.
     pub async fn write_config(&self) -> Result<Config> {
-        let mut tables = Vec::new();
+        let mut schemas = Vec::new();
         for shard in SHARDS {
             let name = shard_name(shard);
-            tables
-                .push((name.clone(), shard::open(&name, &self.urls[shard], 1).await?.facts().await?.tables));
+            let facts = shard::open(&name, &self.urls[shard], 1).await?.facts().await?;
+            schemas.push(Schema::new(name, facts.tables));
         }
         let schema = if self.server.is_some() { "public" } else { "main" };
         let root = RootSpec { shard: None, table: TableName::new(schema, "sites"), key: None };
-        let inferred = infer(&tables, &root)?;
+        let declared = Declarations::default();
+        let known = Root::find(&schemas, &root)?;
+        for schema in &mut schemas {
+            schema.guesses = guesses(schema, &known, &declared, &HashMap::new());
+        }
+        let inferred = infer(&schemas, &root, &declared)?;
         let with_urls: Vec<_> =
             inferred.into_iter().zip(SHARDS.iter().map(|shard| self.urls[shard].clone())).collect();
         let store = format!("file://{}", self.folder().join("store").display());

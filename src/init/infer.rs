@@ -1,463 +1,319 @@
 //! Which rule each table most likely has, with the evidence, decided over all shards together.
+//!
+//! ```text
+//! claim     breadth first from the tenants: which tables can be reached, over how many hops
+//! choose    among each claimed table's links to claimed tables; cycles are cut towards the tenant
+//! adopt     children of inheritance, then what no way leads up from (see `loose`)
+//! finish    doubts by name, rules that cannot be followed, columns that were not taken
+//! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::error::{Error, Result};
-use crate::model::{ForeignKey, Link, Rule, ShardName, Table, TableName, TypeKind};
-
-/// The table that lists the tenants, as named on the command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RootSpec {
-    /// The shard, if the table's name occurs in several.
-    pub shard: Option<ShardName>,
-    /// The table.
-    pub table: TableName,
-    /// The tenant id's column; the primary key if it is not given.
-    pub key: Option<String>,
-}
-
-/// What was found about one table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inferred {
-    /// The rule; `None` if a person must decide.
-    pub rule: Option<Rule>,
-    /// Why, in words.
-    pub evidence: String,
-    /// Whether a person should look at it before trusting it.
-    pub doubtful: bool,
-}
-
-/// The tables of one shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShardInference {
-    /// The shard.
-    pub shard: ShardName,
-    /// Its tables.
-    pub tables: BTreeMap<TableName, Inferred>,
-}
-
-/// Names that usually hold what people call a tenant, best first.
-const NAME_COLUMNS: [&str; 9] =
-    ["name", "host", "hostname", "domain", "slug", "subdomain", "display_name", "title", "email"];
+use super::check::owner_columns;
+use super::choose::{Parents, all_considered, choose};
+use super::declared::Declarations;
+use super::names::is_local_state;
+use super::root::{Root, RootSpec};
+use super::ways::{Candidate, candidates};
+use super::{Guess, Inferred, Schema, ShardInference, loose};
+use crate::error::Result;
+use crate::model::{Link, Rule, Table, TableName, Tenancy, Way};
 
 /// Infers the rules of all shards.
-pub fn infer(shards: &[(ShardName, Vec<Table>)], root: &RootSpec) -> Result<Vec<ShardInference>> {
-    let (root_shard, root_table) = find_root(shards, root)?;
-    let key = root_key(root_table, root.key.as_deref())?;
-    let key_kind = root_table.column(&key).map(|column| column.kind);
-    let named = tenant_column_names(shards, root_shard, root_table, &key);
-    Ok(shards
-        .iter()
-        .map(|(shard, tables)| {
-            let root_here = (shard == root_shard).then_some((root_table, key.as_str()));
-            ShardInference { shard: shard.clone(), tables: infer_shard(tables, root_here, &named, key_kind) }
-        })
-        .collect())
-}
-
-fn find_root<'a>(
-    shards: &'a [(ShardName, Vec<Table>)],
-    root: &RootSpec,
-) -> Result<(&'a ShardName, &'a Table)> {
-    let mut found = shards
-        .iter()
-        .filter(|(shard, _)| root.shard.as_ref().is_none_or(|wanted| wanted == shard))
-        .flat_map(|(shard, tables)| tables.iter().map(move |table| (shard, table)))
-        .filter(|(_, table)| table.name == root.table);
-    let unable = || Error::usage(format!("unable to find root table '{}'", root.table));
-    let first = found.next().ok_or_else(|| {
-        let names: Vec<String> = shards
-            .iter()
-            .flat_map(|(_, tables)| tables.iter().map(|t| t.name.to_string()))
-            .take(10)
-            .collect();
-        unable().hint(format!("the shards have {}", names.join(", ")))
-    })?;
-    match found.next() {
-        None => Ok(first),
-        Some((second, _)) => Err(Error::usage(format!(
-            "unable to choose the root table: shards '{}' and '{second}' both have '{}'",
-            first.0, root.table
-        ))
-        .hint("write --root SHARD:SCHEMA.TABLE")),
-    }
-}
-
-fn root_key(table: &Table, wanted: Option<&str>) -> Result<String> {
-    if let Some(key) = wanted {
-        return match table.column(key) {
-            Some(_) => Ok(key.to_owned()),
-            None => {
-                Err(Error::usage(format!("unable to find column '{key}' in root table '{}'", table.name)))
-            }
-        };
-    }
-    match table.primary_key.as_slice() {
-        [key] => Ok(key.clone()),
-        [] => Err(Error::usage(format!(
-            "unable to tell the tenant id of root table '{}': it has no primary key",
-            table.name
-        ))
-        .hint("name the column with --key COLUMN")),
-        _ => Err(Error::usage(format!(
-            "unable to tell the tenant id of root table '{}': its primary key has several columns",
-            table.name
-        ))
-        .hint("name the column with --key COLUMN")),
-    }
-}
-
-/// Names under which other tables, in any shard, may keep the tenant's id: those of declared foreign keys to the
-/// root, `<table>_id`, and the key's own name unless it is a bare `id`.
-fn tenant_column_names(
-    shards: &[(ShardName, Vec<Table>)],
-    root_shard: &ShardName,
-    root: &Table,
-    key: &str,
-) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    let table = root.name.table.to_lowercase();
-    let singular = match table.strip_suffix("ies") {
-        Some(stem) => format!("{stem}y"),
-        None => table.strip_suffix('s').unwrap_or(&table).to_owned(),
-    };
-    for stem in [table.as_str(), singular.as_str()] {
-        names.insert(format!("{stem}_id"));
-        names.insert(format!("{stem}id"));
-        names.insert(format!("{stem}_{}", key.to_lowercase()));
-    }
-    if !key.eq_ignore_ascii_case("id") {
-        names.insert(key.to_lowercase());
-    }
-    let declared = shards.iter().filter(|(shard, _)| shard == root_shard).flat_map(|(_, tables)| tables);
-    for table in declared {
-        names.extend(keys_to_root(table, root, key).map(|foreign| foreign.columns[0].to_lowercase()));
-    }
-    names
-}
-
-fn keys_to_root<'a>(table: &'a Table, root: &'a Table, key: &'a str) -> impl Iterator<Item = &'a ForeignKey> {
-    table
-        .foreign_keys
-        .iter()
-        .filter(move |foreign| foreign.parent == root.name && foreign.parent_columns == [key.to_owned()])
-}
-
-fn infer_shard(
-    tables: &[Table],
-    root: Option<(&Table, &str)>,
-    named: &BTreeSet<String>,
-    key_kind: Option<TypeKind>,
-) -> BTreeMap<TableName, Inferred> {
-    let mut found: BTreeMap<TableName, Inferred> = BTreeMap::new();
-    for table in tables {
-        let decided = match root {
-            Some((root, key)) if root.name == table.name => Some(root_rule(root, key)),
-            Some((root, key)) => direct_by_key(table, root, key),
-            None => None,
-        };
-        let by_name = || direct_by_name(table, named, key_kind, |column| !has_key_of_its_own(table, column));
-        if let Some(inferred) = decided.or_else(by_name) {
-            found.insert(table.name.clone(), inferred);
-        }
-    }
-    derive(tables, &mut found);
-    // Where the declared key leads to no tenant, the name still may.
-    for table in tables.iter().filter(|table| !found.contains_key(&table.name)).collect::<Vec<_>>() {
-        if let Some(inferred) = direct_by_name(table, named, key_kind, |_| true) {
-            found.insert(table.name.clone(), inferred);
-        }
-    }
-    derive(tables, &mut found);
-    for table in tables {
-        if !found.contains_key(&table.name) {
-            found.insert(table.name.clone(), ownerless(table, tables, &found));
-        }
-    }
-    found
-}
-
-fn root_rule(root: &Table, key: &str) -> Inferred {
-    let name = NAME_COLUMNS
-        .iter()
-        .find_map(|wanted| root.columns.iter().find(|c| c.name.eq_ignore_ascii_case(wanted)))
-        .filter(|column| column.kind == TypeKind::Text && column.name != key)
-        .map(|column| column.name.clone());
-    Inferred {
-        rule: Some(Rule::Root { key: key.to_owned(), name }),
-        evidence: "the table that lists the tenants".into(),
-        doubtful: false,
-    }
-}
-
-fn direct_by_key(table: &Table, root: &Table, key: &str) -> Option<Inferred> {
-    let keys: Vec<&ForeignKey> = keys_to_root(table, root, key).collect();
-    let best = keys.iter().find(|foreign| all_not_null(table, &foreign.columns)).or(keys.first())?;
-    let others: Vec<&str> = keys
-        .iter()
-        .filter(|foreign| foreign.name != best.name)
-        .map(|foreign| foreign.columns[0].as_str())
-        .collect();
-    let column = best.columns[0].clone();
-    let mut evidence = format!("foreign key {} to {}.{key}", best.name, root.name);
-    if !others.is_empty() {
-        evidence.push_str(&format!("; also references it by {}", others.join(", ")));
-    }
-    Some(Inferred { rule: Some(Rule::Direct { column }), evidence, doubtful: !others.is_empty() })
-}
-
-/// Whether a declared key says what the column references: that counts more than its name.
-fn has_key_of_its_own(table: &Table, column: &str) -> bool {
-    table.foreign_keys.iter().any(|foreign| foreign.columns == [column.to_owned()])
-}
-
-fn direct_by_name(
-    table: &Table,
-    named: &BTreeSet<String>,
-    key_kind: Option<TypeKind>,
-    allowed: impl Fn(&str) -> bool,
-) -> Option<Inferred> {
-    let column = table.columns.iter().find(|column| {
-        named.contains(&column.name.to_lowercase()) && fits(column.kind, key_kind) && allowed(&column.name)
-    })?;
-    Some(Inferred {
-        rule: Some(Rule::Direct { column: column.name.clone() }),
-        evidence: format!("column {} is named and typed like a reference to the root", column.name),
-        doubtful: false,
-    })
-}
-
-/// Whether a column of one kind may hold the tenant ids of another: widths of integers may differ between shards,
-/// and a UUID may be kept as text.
-fn fits(kind: TypeKind, key: Option<TypeKind>) -> bool {
-    let integer = |kind| matches!(kind, TypeKind::Int16 | TypeKind::Int32 | TypeKind::Int64);
-    let textual = |kind| matches!(kind, TypeKind::Text | TypeKind::Uuid);
-    key.is_some_and(|key| kind == key || (integer(kind) && integer(key)) || (textual(kind) && textual(key)))
-}
-
-fn all_not_null(table: &Table, columns: &[String]) -> bool {
-    columns.iter().all(|name| table.column(name).is_some_and(|column| column.not_null))
-}
-
-/// Follows foreign keys from owned tables outwards, level by level, so that each table takes the shortest way;
-/// but a key that is part of the row's own identity beats a shorter way, so a table waits for such a parent.
-fn derive(tables: &[Table], found: &mut BTreeMap<TableName, Inferred>) {
-    loop {
-        let level = |patient: bool| -> Vec<(TableName, Inferred)> {
-            tables
-                .iter()
-                .filter(|table| !found.contains_key(&table.name))
-                .filter_map(|table| derived(table, found, patient).map(|it| (table.name.clone(), it)))
-                .collect()
-        };
-        let mut next = level(true);
-        if next.is_empty() {
-            next = level(false);
-        }
-        if next.is_empty() {
-            return;
-        }
-        found.extend(next);
-    }
-}
-
-/// Whether a foreign key lies within the primary key: the row is a part of its parent (an order's line), and does
-/// not merely mention it (the stock that it is taken from).
-fn identifies(table: &Table, foreign: &ForeignKey) -> bool {
-    foreign.columns.iter().all(|column| table.primary_key.contains(column))
-}
-
-fn derived(table: &Table, found: &BTreeMap<TableName, Inferred>, patient: bool) -> Option<Inferred> {
-    let owned = |foreign: &&ForeignKey| {
-        foreign.parent != table.name
-            && found.get(&foreign.parent).and_then(|parent| parent.rule.as_ref()).is_some_and(Rule::is_owned)
-    };
-    let keys: Vec<&ForeignKey> = table.foreign_keys.iter().filter(owned).collect();
-    let identifying = keys.iter().find(|foreign| identifies(table, foreign));
-    let awaited = |foreign: &ForeignKey| {
-        foreign.parent != table.name && identifies(table, foreign) && !found.contains_key(&foreign.parent)
-    };
-    if patient && identifying.is_none() && table.foreign_keys.iter().any(awaited) {
-        return None;
-    }
-    let required = || keys.iter().find(|foreign| all_not_null(table, &foreign.columns));
-    let best = identifying.or_else(required).or(keys.first())?;
-    let nullable = !all_not_null(table, &best.columns);
-    let mut evidence = format!("foreign key {} to {}", best.name, best.parent);
-    if nullable {
-        evidence.push_str("; its columns may be NULL, and such rows have no owner");
-    }
-    Some(Inferred {
-        rule: Some(Rule::Derived(Link::new(
-            best.columns.clone(),
-            best.parent.clone(),
-            best.parent_columns.clone(),
-        ))),
-        evidence,
-        doubtful: nullable,
-    })
-}
-
-fn ownerless(table: &Table, tables: &[Table], found: &BTreeMap<TableName, Inferred>) -> Inferred {
-    let referenced_by = tables.iter().find(|other| {
-        found.get(&other.name).and_then(|other| other.rule.as_ref()).is_some_and(Rule::is_owned)
-            && other.foreign_keys.iter().any(|foreign| foreign.parent == table.name)
+pub fn infer(shards: &[Schema], spec: &RootSpec, declared: &Declarations) -> Result<Vec<ShardInference>> {
+    let root = Root::find(shards, spec)?;
+    let each = shards.iter().map(|schema| {
+        let tables = Graph::new(schema, &root, declared).infer();
+        ShardInference { shard: schema.shard.clone(), tables }
     });
-    match referenced_by {
-        Some(other) => Inferred {
-            rule: Some(Rule::Shared),
-            evidence: format!("no way to a tenant; referenced by {}", other.name),
-            doubtful: true,
-        },
-        None => Inferred {
-            rule: None,
-            evidence: "no foreign key and no column leads to a tenant".into(),
-            doubtful: true,
-        },
-    }
+    Ok(each.collect())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Column;
+/// The decisions so far.
+pub type Found = BTreeMap<TableName, Inferred>;
 
-    fn table(name: &str, columns: &[(&str, TypeKind, bool)], keys: &[(&str, &str)]) -> Table {
-        Table {
-            columns: columns
-                .iter()
-                .map(|(name, kind, not_null)| Column {
-                    name: (*name).into(),
-                    type_name: kind.to_string(),
-                    kind: *kind,
-                    not_null: *not_null,
-                    generated: false,
-                    has_default: false,
-                    user_type: None,
-                })
-                .collect(),
-            primary_key: vec![columns[0].0.into()],
-            foreign_keys: keys
-                .iter()
-                .map(|(column, parent)| ForeignKey {
-                    name: format!("{name}_{column}_fkey"),
-                    columns: vec![(*column).into()],
-                    parent: TableName::new("public", *parent),
-                    parent_columns: vec!["id".into()],
-                    deferrable: false,
-                    validated: true,
-                    match_full: false,
-                    operators: vec![],
-                })
-                .collect(),
-            ..Table::new(TableName::new("public", name))
+/// The tables of a shard and their candidates.
+pub struct Graph<'a> {
+    pub schema: &'a Schema,
+    root: &'a Root,
+    declared: &'a Declarations,
+    /// Tables that are not excluded, by name.
+    pub tables: BTreeMap<&'a TableName, &'a Table>,
+    pub candidates: HashMap<&'a TableName, Vec<Candidate>>,
+}
+
+/// Hops to the tenant, by table.
+type Depths = HashMap<TableName, usize>;
+
+impl<'a> Graph<'a> {
+    fn new(schema: &'a Schema, root: &'a Root, declared: &'a Declarations) -> Self {
+        let mut guesses: HashMap<&TableName, Vec<&Guess>> = HashMap::new();
+        for guess in &schema.guesses {
+            guesses.entry(&guess.table).or_default().push(guess);
+        }
+        let taken = schema.tables.iter().filter(|table| declared.excludes(&table.name).is_none());
+        let tables: BTreeMap<&TableName, &Table> = taken.map(|table| (&table.name, table)).collect();
+        let of_table = |table: &'a Table| {
+            let guesses = guesses.get(&table.name).map_or(&[][..], Vec::as_slice);
+            (&table.name, candidates(table, schema, root, declared, guesses))
+        };
+        let candidates = tables.values().map(|table| of_table(table)).collect();
+        Self { schema, root, declared, tables, candidates }
+    }
+
+    fn infer(&self) -> Found {
+        let mut found = self.given();
+        let depths = self.claim(&found);
+        self.choose_all(&depths, &mut found);
+        self.inherit(&mut found);
+        loose::decide(self, &mut found);
+        self.finish(&mut found);
+        found
+    }
+
+    /// What needs no inference: the root, and what a person has decided.
+    fn given(&self) -> Found {
+        let mut found = Found::new();
+        if self.schema.shard == self.root.shard {
+            let root = Inferred::decided(self.root.rule(), "the table that lists the tenants", 1.0);
+            found.insert(self.root.table.clone(), root);
+        }
+        for table in &self.schema.tables {
+            if let Some(pattern) = self.declared.excludes(&table.name) {
+                let reason = format!("excluded by '{pattern}' of [init]");
+                let rule = Rule::Excluded { reason: reason.clone() };
+                found.insert(table.name.clone(), Inferred::decided(rule, reason, 1.0));
+            }
+        }
+        for (table, rule) in &self.schema.kept {
+            let kept = Inferred::decided(rule.clone(), "decided in the configuration", 1.0);
+            found.insert(table.clone(), kept);
+        }
+        found
+    }
+
+    /// Breadth first: a table is claimed by any candidate that leads to the tenant or to a claimed table.
+    fn claim(&self, found: &Found) -> Depths {
+        let mut depths: Depths =
+            found.iter().filter(|(_, given)| given.is_owned()).map(|(table, _)| (table.clone(), 0)).collect();
+        for depth in 1.. {
+            let claimed = |candidate: &Candidate| {
+                let open = candidate.barred.is_none() && !candidate.weak;
+                open && candidate.parent().is_none_or(|parent| depths.contains_key(parent))
+            };
+            let waiting =
+                self.tables.keys().filter(|name| !depths.contains_key(**name) && !found.contains_key(**name));
+            let next: Vec<TableName> = waiting
+                .filter(|name| self.candidates[*name].iter().any(claimed))
+                .map(|name| (*name).clone())
+                .collect();
+            if next.is_empty() {
+                break;
+            }
+            depths.extend(next.into_iter().map(|name| (name, depth)));
+        }
+        depths
+    }
+
+    /// Chooses twice: whether two links of a table can lead to different tenants is known only when their parents
+    /// are decided.
+    fn choose_all(&self, depths: &Depths, found: &mut Found) {
+        let given = found.clone();
+        for _ in 0..2 {
+            let columns = self.tenant_columns(found);
+            let chosen: Vec<_> = depths
+                .keys()
+                .filter(|name| !given.contains_key(*name))
+                .filter_map(|name| Some((name.clone(), self.choose(name, depths, &columns, None)?)))
+                .collect();
+            found.extend(chosen);
+        }
+        let columns = self.tenant_columns(found);
+        for name in in_cycles(found) {
+            let Some(below) = depths.get(&name).filter(|_| !given.contains_key(&name)) else { continue };
+            if let Some(mut chosen) = self.choose(&name, depths, &columns, Some(*below)) {
+                chosen
+                    .evidence
+                    .push_str("; part of a cycle of references, of which this one leads to the tenant");
+                found.insert(name, chosen);
+            }
         }
     }
 
-    const ID: (&str, TypeKind, bool) = ("id", TypeKind::Int64, true);
-
-    fn root(name: &str) -> RootSpec {
-        RootSpec { shard: None, table: TableName::new("public", name), key: None }
+    /// `below`: only parents that are nearer to the tenant than this.
+    fn choose(
+        &self,
+        name: &TableName,
+        depths: &Depths,
+        columns: &HashMap<TableName, String>,
+        below: Option<usize>,
+    ) -> Option<Inferred> {
+        let table = self.tables.get(name)?;
+        let all = &self.candidates[name];
+        let depth = |candidate: &Candidate| {
+            candidate.parent().map_or(0, |parent| depths.get(parent).map_or(usize::MAX, |depth| depth + 1))
+        };
+        let reaches = |candidate: &Candidate| {
+            let depth = depth(candidate);
+            candidate.barred.is_none() && depth < usize::MAX && below.is_none_or(|below| depth <= below)
+        };
+        let usable: Vec<usize> = (0..all.len()).filter(|at| reaches(&all[*at])).collect();
+        let tenant_column = |candidate: &Candidate| match &candidate.way {
+            Way::Direct(tenant) => Some(tenant.column.clone()),
+            Way::Derived(link) => carried(link, columns),
+        };
+        choose(table, all, &usable, &Parents { depth: &depth, tenant_column: &tenant_column })
     }
 
-    fn rule<'a>(found: &'a [ShardInference], shard: usize, name: &str) -> &'a Inferred {
-        &found[shard].tables[&TableName::new("public", name)]
+    /// The column in which the rows of a table carry their tenant's id, where their rule says so.
+    fn tenant_columns(&self, found: &Found) -> HashMap<TableName, String> {
+        let mut columns: HashMap<TableName, String> = HashMap::new();
+        loop {
+            let known = |(name, inferred): (&TableName, &Inferred)| {
+                let column = match inferred.rule.as_ref()? {
+                    Rule::Root { key: column, .. } | Rule::Direct { column } => column.clone(),
+                    Rule::Derived(link) => carried(link, &columns)?,
+                    _ => return None,
+                };
+                Some((name.clone(), column))
+            };
+            let unknown = found.iter().filter(|(name, _)| !columns.contains_key(*name));
+            let next: Vec<_> = unknown.filter_map(known).collect();
+            if next.is_empty() {
+                return columns;
+            }
+            columns.extend(next);
+        }
     }
 
-    #[test]
-    fn follows_foreign_keys_over_several_levels_and_names_over_shards() {
-        let int = TypeKind::Int64;
-        let catalogue = vec![table("sites", &[ID, ("host", TypeKind::Text, true)], &[])];
-        let product = vec![
-            table("projects", &[ID, ("site_id", int, true)], &[]),
-            table(
-                "issues",
-                &[ID, ("project_id", int, true), ("label_id", int, false)],
-                &[("project_id", "projects"), ("label_id", "labels")],
-            ),
-            table(
-                "comments",
-                &[ID, ("parent_id", int, false), ("issue_id", int, true)],
-                &[("parent_id", "comments"), ("issue_id", "issues")],
-            ),
-            table("drafts", &[ID, ("issue_id", int, false)], &[("issue_id", "issues")]),
-            table("labels", &[ID], &[]),
-            table("jobs", &[ID], &[]),
-        ];
-        let shards = [(ShardName::new("catalogue"), catalogue), (ShardName::new("product"), product)];
-        let found = infer(&shards, &root("sites")).expect("inference");
-        assert_eq!(
-            rule(&found, 0, "sites").rule,
-            Some(Rule::Root { key: "id".into(), name: Some("host".into()) })
-        );
-        assert_eq!(rule(&found, 1, "projects").rule, Some(Rule::Direct { column: "site_id".into() }));
-        let comments = rule(&found, 1, "comments");
-        assert_eq!(
-            comments.rule,
-            Some(Rule::Derived(Link::new(
-                vec!["issue_id".into()],
-                TableName::new("public", "issues"),
-                vec!["id".into()]
-            )))
-        );
-        assert!(!comments.doubtful);
-        assert!(rule(&found, 1, "drafts").doubtful, "a nullable way to the tenant is marked");
-        assert_eq!(rule(&found, 1, "labels").rule, Some(Rule::Shared));
-        assert_eq!(rule(&found, 1, "jobs").rule, None, "what cannot be decided is left to a person");
+    /// Children of inheritance have no foreign keys of their own: their rule is their parent's.
+    fn inherit(&self, found: &mut Found) {
+        for (child, parents) in &self.schema.statistics.inherits {
+            let Some(table) = self.tables.get(child).filter(|_| !found.contains_key(child)) else { continue };
+            let of_parent = parents.iter().find_map(|parent| {
+                let inferred = found.get(parent).filter(|inferred| inferred.is_owned())?;
+                let has_all =
+                    columns_of(inferred.rule.as_ref()?).iter().all(|name| table.column(name).is_some());
+                (has_all && !matches!(inferred.rule, Some(Rule::Root { .. }))).then_some((parent, inferred))
+            });
+            if let Some((parent, inferred)) = of_parent {
+                let evidence = format!("inherits from {parent}: {}", inferred.evidence);
+                found.insert(child.clone(), Inferred { evidence, ..inferred.clone() });
+            }
+        }
     }
 
-    #[test]
-    fn a_key_with_a_name_of_its_own_is_found_in_other_tables() {
-        let tables = vec![
-            table("branches", &[("bid", TypeKind::Int32, true)], &[]),
-            table("history", &[("tid", TypeKind::Int32, false), ("bid", TypeKind::Int32, false)], &[]),
-            table("odd", &[ID, ("bid", TypeKind::Text, false)], &[]),
-        ];
-        let found = infer(&[(ShardName::new("bank"), tables)], &root("branches")).expect("inference");
-        assert_eq!(rule(&found, 0, "history").rule, Some(Rule::Direct { column: "bid".into() }));
-        assert_eq!(rule(&found, 0, "odd").rule, None, "another type is another thing");
+    fn finish(&self, found: &mut Found) {
+        for (name, inferred) in found.iter_mut().filter(|(_, inferred)| inferred.is_owned()) {
+            if is_local_state(&name.table) && inferred.confidence < 1.0 {
+                inferred.confidence = inferred.confidence.min(0.6);
+                inferred
+                    .evidence
+                    .push_str("; by its name it may be state of this installation: exclude it if so");
+            }
+        }
+        self.open_what_cannot_be_followed(found);
+        let rules: BTreeMap<TableName, Rule> = found
+            .iter()
+            .filter_map(|(name, inferred)| Some((name.clone(), inferred.rule.clone()?)))
+            .collect();
+        for (name, table) in &self.tables {
+            let Some(inferred) = found.get_mut(*name) else { continue };
+            if inferred.ways.is_empty() {
+                inferred.ways = all_considered(&self.candidates[*name]);
+            }
+            if let Some(rule) = &inferred.rule {
+                let here = (self.schema.shard == self.root.shard).then_some(self.root);
+                let seen = owner_columns(table, rule, &rules, self.root, here.is_some());
+                inferred.ignored = seen.into_iter().flat_map(|seen| seen.columns).collect();
+                inferred.ignored.sort();
+                inferred.ignored.dedup();
+            }
+        }
     }
 
-    #[test]
-    fn a_line_belongs_to_its_order_and_not_to_the_stock_it_mentions() {
-        let int = TypeKind::Int64;
-        let tables = vec![
-            table("sites", &[ID], &[]),
-            table("stock", &[ID, ("site_id", int, true)], &[("site_id", "sites")]),
-            table("customers", &[ID, ("site_id", int, true)], &[("site_id", "sites")]),
-            table("orders", &[ID, ("customer_id", int, true)], &[("customer_id", "customers")]),
-            table(
-                "lines",
-                &[("order_id", int, true), ("stock_id", int, true)],
-                &[("stock_id", "stock"), ("order_id", "orders")],
-            ),
-        ];
-        let found = infer(&[(ShardName::new("shop"), tables)], &root("sites")).expect("inference");
-        let evidence = &rule(&found, 0, "lines").evidence;
-        assert_eq!(evidence, "foreign key lines_order_id_fkey to public.orders");
+    /// A rule that no plan could follow is a question, not an answer. One that hangs from such a rule is one too.
+    fn open_what_cannot_be_followed(&self, found: &mut Found) {
+        let rules = found.iter().filter_map(|(name, inferred)| Some((name.clone(), inferred.rule.clone()?)));
+        let tenancy = Tenancy { rules: rules.collect() };
+        let wrong: Vec<_> = tenancy
+            .owners_of_all(&self.schema.tables)
+            .into_iter()
+            .filter_map(|(name, owners)| Some((name.clone(), owners.err()?)))
+            .collect();
+        for (name, error) in wrong {
+            if self.schema.kept.contains_key(&name) {
+                continue;
+            }
+            if let Some(inferred) = found.get_mut(&name).filter(|inferred| inferred.rule.is_some()) {
+                let evidence = format!("{}, but {error}", inferred.evidence);
+                *inferred =
+                    Inferred { ways: std::mem::take(&mut inferred.ways), ..Inferred::open(evidence, None) };
+            }
+        }
     }
+}
 
-    #[test]
-    fn a_declared_key_says_more_than_the_name_of_its_column() {
-        let int = TypeKind::Int64;
-        let tables = vec![
-            table("sites", &[ID], &[]),
-            table("folders", &[ID, ("up", int, true)], &[("up", "sites")]),
-            table("files", &[ID, ("up", int, true)], &[("up", "folders")]),
-        ];
-        let found = infer(&[(ShardName::new("shop"), tables)], &root("sites")).expect("inference");
-        assert_eq!(rule(&found, 0, "files").evidence, "foreign key files_up_fkey to public.folders");
+/// The column of a link that holds the tenant's id, where the parent's rows carry it in a linked column.
+fn carried(link: &Link, columns: &HashMap<TableName, String>) -> Option<String> {
+    let above = columns.get(&link.parent)?;
+    let at = link.parent_columns.iter().position(|column| column == above)?;
+    Some(link.columns[at].clone())
+}
+
+/// The columns of a table that its rule names.
+pub fn columns_of(rule: &Rule) -> Vec<String> {
+    let of_link = |link: &Link| {
+        let kind = link.when.iter().map(|when| when.column.clone());
+        link.columns.iter().cloned().chain(kind).collect::<Vec<_>>()
+    };
+    match rule {
+        Rule::Root { key: column, .. } | Rule::Direct { column } => vec![column.clone()],
+        Rule::Derived(link) => of_link(link),
+        Rule::Either { ways } => {
+            let of_way = |way: &Way| match way {
+                Way::Direct(tenant) => vec![tenant.column.clone()],
+                Way::Derived(link) => of_link(link),
+            };
+            ways.iter().flat_map(of_way).collect()
+        }
+        Rule::Referenced { .. } | Rule::Shared | Rule::Excluded { .. } => vec![],
     }
+}
 
-    #[test]
-    fn an_unclear_root_is_refused() {
-        let shard = |name: &str| (ShardName::new(name), vec![table("sites", &[ID], &[])]);
-        let error = infer(&[shard("a"), shard("b")], &root("sites")).expect_err("ambiguous");
-        assert_eq!(
-            error.chain(),
-            "unable to choose the root table: shards 'a' and 'b' both have 'public.sites'"
-        );
-        let error = infer(&[shard("a")], &root("tenants")).expect_err("missing");
-        assert_eq!(error.chain(), "unable to find root table 'public.tenants'");
+/// The tables that a rule leads to.
+pub fn parents_of(rule: &Rule) -> Vec<&TableName> {
+    match rule {
+        Rule::Derived(link) => vec![&link.parent],
+        Rule::Either { ways } => {
+            let of_way = |way| match way {
+                &Way::Direct(_) => None,
+                Way::Derived(link) => Some(&link.parent),
+            };
+            ways.iter().filter_map(of_way).collect()
+        }
+        _ => vec![],
+    }
+}
+
+/// Tables whose rules lead back to themselves: what is left when those that lead to the tenant are taken away from
+/// above, and those that nothing leads to from below.
+fn in_cycles(found: &Found) -> Vec<TableName> {
+    let mut left: BTreeMap<&TableName, Vec<&TableName>> = found
+        .iter()
+        .filter_map(|(name, inferred)| Some((name, parents_of(inferred.rule.as_ref()?))))
+        .collect();
+    loop {
+        let named: BTreeSet<&TableName> = left.values().flatten().copied().collect();
+        let leads_out = |parents: &[&TableName]| parents.iter().all(|parent| !left.contains_key(parent));
+        let done: Vec<&TableName> = left
+            .iter()
+            .filter(|(name, parents)| leads_out(parents) || !named.contains(*name))
+            .map(|(name, _)| *name)
+            .collect();
+        if done.is_empty() {
+            return left.into_keys().cloned().collect();
+        }
+        done.iter().for_each(|name| drop(left.remove(*name)));
     }
 }

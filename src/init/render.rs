@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::config::CONFIG_VERSION;
-use crate::model::{DatabaseUrl, Rule};
+use crate::model::{DatabaseUrl, Rule, TableName};
 
 use super::{Inferred, ShardInference};
 
@@ -24,15 +24,20 @@ pub fn render(store: Option<&str>, shards: &[(ShardInference, DatabaseUrl)]) -> 
 }
 
 const HEAD: &str = "\
-# Written by `reinstate init`; review it, then keep it under version control.
+# Written by `reinstate init`; review it, then keep it under version control. `init --update` adds what is new.
 #
 # Each table has one rule: who owns its rows?
-#   root      the table that lists the tenants: key = the tenant's id, name = what people call it
-#   direct    column = the tenant's id; rows where it is NULL are shared
-#   derived   the owner of the row that (columns) reference in parent (parent_columns)
-#   shared    reference data of all tenants: never written
-#   excluded  left out, with a reason = \"…\"
-# A table without a rule stops every plan.
+#   root        the table that lists the tenants: key = the tenant's id, name = what people call it
+#   direct      column = the tenant's id; rows where it is NULL are shared
+#   derived     the owner of the row that (columns) reference in parent (parent_columns);
+#               when = { column, equals }: only rows of this kind; each = true: the column is an array of ids
+#   either      several ways = […]: those that are set must agree; rows where none is are shared
+#   referenced  belongs to whoever points at it: by = [{ table, columns, key }, …]; restored where it is missing
+#   shared      reference data of all tenants: never written
+#   excluded    left out, with a reason = \"…\"
+# A table without a rule stops every plan. Numbers in brackets say how sure init is (1 is certain); CHECK marks what
+# to look at, DECIDE what only a person can say. [shards.NAME.ignored] lists columns that look like an owner's and
+# are not part of the rule: `init --check` fails for any other.
 
 ";
 
@@ -57,23 +62,35 @@ fn render_shard(out: &mut String, shard: &ShardInference, url: &DatabaseUrl) {
     }
     let _ = writeln!(out, "\n[shards.{name}.tables]");
     for (table, inferred) in &shard.tables {
-        render_table(out, &table.to_string(), inferred);
+        out.push_str(&table_lines(table, inferred));
+    }
+    let ignored = shard.tables.iter().filter(|(_, inferred)| !inferred.ignored.is_empty());
+    let lines: String = ignored.map(|(table, inferred)| ignored_line(table, inferred)).collect();
+    if !lines.is_empty() {
+        let _ = write!(out, "\n[shards.{name}.ignored]\n{lines}");
     }
 }
 
-fn render_table(out: &mut String, table: &str, inferred: &Inferred) {
-    let mark = match (&inferred.rule, inferred.doubtful) {
-        (None, _) => "DECIDE: ",
-        (Some(_), true) => "CHECK: ",
-        (Some(_), false) => "",
-    };
-    let _ = writeln!(out, "# {mark}{}", inferred.evidence);
+/// The columns of a table that look like an owner's and are not part of its rule.
+pub fn ignored_line(table: &TableName, inferred: &Inferred) -> String {
+    let columns: Vec<String> = inferred.ignored.iter().map(|column| quote(column)).collect();
+    format!("{} = [{}]\n", quote(&table.to_string()), columns.join(", "))
+}
+
+/// The evidence as a comment, and the rule; commented out where a person must decide.
+pub fn table_lines(table: &TableName, inferred: &Inferred) -> String {
+    let name = quote(&table.to_string());
+    // A name in the evidence may hold anything, but a comment ends with its line.
+    let evidence = inferred.evidence.replace(char::is_control, " ");
     match &inferred.rule {
         Some(rule) => {
-            let _ = writeln!(out, "{} = {}", quote(table), inline(rule));
+            let mark = if inferred.is_doubtful() { "CHECK: " } else { "" };
+            format!("# {mark}{evidence} ({:.2})\n{name} = {}\n", inferred.confidence, inline(rule))
         }
         None => {
-            let _ = writeln!(out, "# {} = {{ rule = \"shared\" }}", quote(table));
+            let suggestion = inferred.suggestion.as_ref().unwrap_or(&Rule::Shared);
+            let line = inline(suggestion).replace(char::is_control, " ");
+            format!("# DECIDE: {evidence}\n# {name} = {line}\n")
         }
     }
 }
@@ -110,7 +127,7 @@ fn quote(text: &str) -> String {
 }
 
 /// A TOML key: bare where it can be.
-fn key(name: &str) -> String {
+pub fn key(name: &str) -> String {
     let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if bare { name.to_owned() } else { quote(name) }
 }
@@ -121,11 +138,14 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::model::{Link, ShardName, TableName};
+    use crate::model::{Link, ShardName};
 
     #[test]
     fn what_is_rendered_can_be_read_and_holds_no_password() {
-        let inferred = |rule| Inferred { rule, evidence: "why".into(), doubtful: false };
+        let inferred = |rule: Option<Rule>| match rule {
+            Some(rule) => Inferred::decided(rule, "why\nnot", 0.9),
+            None => Inferred::open("why", None),
+        };
         let odd = TableName::new("public", "Odd \" name");
         let sites = TableName::new("public", "sites");
         let derived = Rule::Derived(Link::new(vec!["a\"b".into()], sites.clone(), vec!["id".into()]));
@@ -136,6 +156,10 @@ mod tests {
                 (odd.clone(), inferred(Some(derived.clone()))),
                 (sites, inferred(Some(root))),
                 (TableName::new("public", "jobs"), inferred(None)),
+                (
+                    TableName::new("public", "notes"),
+                    Inferred { ignored: vec!["by".into()], ..inferred(Some(Rule::Shared)) },
+                ),
             ]
             .into(),
         };
@@ -144,8 +168,10 @@ mod tests {
         assert!(!text.contains("hunter2"));
         let env = |name: &str| (name == "MY_SHOP_URL").then(|| "postgres://db/shop".to_owned());
         let config = Config::parse(&text, Path::new("reinstate.toml"), env).expect("config");
-        let rules = &config.shards[&ShardName::new("my shop")].tenancy.rules;
+        let shard = &config.shards[&ShardName::new("my shop")];
+        assert!(shard.ignored[&TableName::new("public", "notes")].contains("by"));
+        let rules = &shard.tenancy.rules;
         assert_eq!(rules[&odd], derived);
-        assert_eq!(rules.len(), 2, "an undecided table has no rule");
+        assert_eq!(rules.len(), 3, "an undecided table has no rule");
     }
 }

@@ -2,7 +2,8 @@
 //! counts as equal is decided by `plan` and `replay`.
 //!
 //! ```text
-//! Shard     facts(), live_rows(), ask(rows), read()                       read-only
+//! Shard     facts(), live_rows(), ask(rows), read()            read-only
+//!           statistics(), values(), probe()                    for `init`: sampled, bounded
 //!           prepare_journal(), journal()                       the engine's own schema
 //!           begin(tenant) ──► Session   one transaction
 //! Session   disable_triggers(), ask(rows), write(table)…, broken_reference(key), collision(key), read_back(table)…,
@@ -16,9 +17,10 @@
 
 mod ask;
 pub mod postgres;
+mod probe;
 pub mod sqlite;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,6 +37,8 @@ use crate::model::{
     SnapshotId, Table, TableName, TenantId, TypeKind, UniqueKey,
 };
 pub use ask::{Answer, Ask, LiveRow, Question, Rows};
+
+pub use probe::{Hits, Probe, Statistics, Wanted};
 
 /// What a shard is, as read from its catalog in a few queries.
 #[derive(Clone, Debug)]
@@ -160,6 +164,17 @@ pub trait Shard: Send + Sync {
     /// Reads the catalog.
     async fn facts(&self) -> Result<Facts>;
 
+    /// Sizes of the tables, and which inherit from which.
+    async fn statistics(&self, tables: &[Table]) -> Result<Statistics>;
+
+    /// Distinct values of each column as text, from a sample of its rows; `None` where the database did not answer
+    /// in time or refused.
+    async fn values(&self, wanted: &[Wanted]) -> Result<Vec<Option<Vec<String>>>>;
+
+    /// How often each supposed reference resolves, in a sample of the rows; `None` as above. `tables` are those of
+    /// [`Shard::facts`].
+    async fn probe(&self, probes: &[Probe], tables: &[Table]) -> Result<Vec<Option<Hits>>>;
+
     /// Live rows of each of these tenants in `table`; tenants without rows are absent.
     async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>>;
 
@@ -207,6 +222,9 @@ pub trait Session: Ask {
 
     /// Fingerprint of all rows of the tenant that this transaction sees in `table`.
     async fn read_back(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint>;
+
+    /// How often each row of the tenant that this transaction sees in `table` occurs, by the hash of its wire form.
+    async fn row_hashes(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<HashMap<u128, u64>>;
 
     /// Those of `tables` in which this transaction sees a row of the tenant, in their order. Asked in statements of
     /// [`crate::limits::TABLES_ASKED_MAX`] tables, not one a table: most tenants have no rows in most tables.

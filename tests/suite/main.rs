@@ -12,12 +12,14 @@ mod world;
 
 mod ask;
 mod bad_input;
+mod conflicts;
 mod conformance;
 mod constraints;
 mod drift;
 mod drill;
 mod fidelity;
 mod fixtures;
+mod init;
 mod interrupt;
 mod many_tables;
 mod ownership;

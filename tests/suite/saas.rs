@@ -12,8 +12,8 @@
 //! | soft composite references, arrays of ids | `ci.artifacts`, `chat.digests` | `comes_back` |
 //! | rows owned by who points at them | `users` and `sessions`, `files` and `file_scans` | `comes_back` |
 //! | shared catalogues that changed since | `plans`, `issue_types` | `comes_back` |
-//! | ties between tenants | `merge_requests`, `issue_links` | `comes_back`: [`SIDE_EFFECTS`] |
-//! | local state tables | `local.issue_states` | `comes_back`: [`SIDE_EFFECTS`] |
+//! | ties between tenants | `merge_requests`, `issue_links` | `comes_back`, `SIDE_EFFECTS` |
+//! | local state tables | `local.issue_states` | `comes_back`, `SIDE_EFFECTS` |
 //! | keys of five columns, to non-primary keys, none at all | `ci.metrics`, `project_settings`, `oddities` | `comes_back` |
 //! | cycles of keys that cannot wait, self references | projects, repositories, pipelines; `comments` | `comes_back` |
 //! | partitions, sub-partitions, keys to and from one | `ci.jobs`, `ci.reruns` | `comes_back` |
@@ -23,13 +23,16 @@
 //! | unique indexes, partial, on expressions, exclusion | `workspaces`, `users`, `roles`, `ci.bookings` | `comes_back` |
 //! | NOT VALID keys and checks | `ci.builds`, `comments` | `comes_back` |
 //! | triggers that number, write elsewhere, cannot run | `issues`, `webhooks`, `ci.events` | `comes_back`, `cannot_run` |
-//! | delete queues | `deleted_records` | `comes_back`: [`SIDE_EFFECTS`] |
-//! | search tables and materialised views | `search.documents`, `search.counts` | `comes_back`: [`SIDE_EFFECTS`] |
+//! | delete queues | `deleted_records` | `comes_back`, `SIDE_EFFECTS` |
+//! | search tables and materialised views | `search.documents`, `search.counts` | `comes_back`, `SIDE_EFFECTS` |
 //! | odd values | `oddities` | `comes_back` |
 //! | a thousand tables | generated | `many_tables` |
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use reinstate::config::Config;
+use reinstate::model::Rule;
 
 use crate::cluster::{Cluster, psql};
 use crate::world::{Run, command, output};
@@ -182,4 +185,126 @@ fn comes_back() {
     );
     assert_eq!(lacking(&damaged, &after), Vec::<String>::new(), "what was live is as it was");
     harbour.run(&["verify", "plan.json"]).exits(0);
+}
+
+/// Tables that `init` need not doubt: foreign keys decide, or the name of the one column.
+const DECIDED: [&str; 35] = [
+    "public.workspaces",
+    "public.members",
+    "public.projects",
+    "public.project_settings",
+    "public.repositories",
+    "public.milestones",
+    "public.epics",
+    "public.events",
+    "public.issues",
+    "public.comments",
+    "public.reactions",
+    "public.attachments",
+    "public.assignees",
+    "public.issue_labels",
+    "public.sites",
+    "public.bookmarks",
+    "public.webhooks",
+    "public.oddities",
+    "public.audit_log",
+    "public.feed",
+    "billing.invoices",
+    "billing.lines",
+    "ci.pipelines",
+    "ci.stages",
+    "ci.jobs",
+    "ci.job_logs",
+    "ci.builds",
+    "ci.metrics",
+    "ci.metric_notes",
+    "ci.bookings",
+    "ci.events",
+    "chat.channels",
+    "chat.messages",
+    "chat.polls",
+    "WorkItems.ItemTags",
+];
+
+/// Rules that lead to the same owners as the reviewed ones, or that only a person could know better.
+const AS_GOOD: &str = r#"
+version = 1
+[shards.h]
+url = "postgres://h/h"
+[shards.h.tables]
+"public.workspaces" = { rule = "root", key = "id" }
+"billing.lines" = { rule = "direct", column = "workspace_id" }
+"ci.metric_notes" = { rule = "direct", column = "workspace_id" }
+"public.issue_labels" = { rule = "derived", columns = ["label_id"], parent = "public.labels", parent_columns = ["id"] }
+"local.issue_states" = { rule = "derived", columns = ["issue_id"], parent = "public.issues", parent_columns = ["id"] }
+"#;
+
+fn rules(text: &str) -> BTreeMap<String, Rule> {
+    let config = Config::parse(text, Path::new("reinstate.toml"), |_| Some("postgres://h/h".to_owned()));
+    let shards = config.expect("a configuration").shards;
+    let tables = shards.into_values().flat_map(|shard| shard.tenancy.rules);
+    tables.map(|(table, rule)| (table.to_string(), rule)).collect()
+}
+
+#[test]
+fn init_is_right_wherever_it_is_sure() {
+    let harbour = Harbour::new();
+    let shard = format!("harbour={}", harbour.url);
+    let inferred = harbour.path("inferred.toml");
+    let file = inferred.to_str().expect("UTF-8");
+    harbour.run(&["init", "--shard", &shard, "--root", "public.workspaces", "-o", file]).exits(0);
+    let text = std::fs::read_to_string(&inferred).expect("inferred rules");
+    let (inferred, reviewed, as_good) = (rules(&text), rules(RULES), rules(AS_GOOD));
+    // The comment above a table says whether a person must look.
+    let lines: Vec<&str> = text.lines().collect();
+    let marked = |table: &str| {
+        let at = lines
+            .iter()
+            .position(|line| line.trim_start_matches("# ").starts_with(&format!("\"{table}\" =")));
+        let above = lines[..at.unwrap_or_default()].iter().rev().take_while(|line| line.starts_with('#'));
+        above.into_iter().any(|line| line.starts_with("# CHECK") || line.starts_with("# DECIDE"))
+    };
+    let wrong: Vec<String> = inferred
+        .iter()
+        .filter(|(table, _)| !marked(table) && reviewed.contains_key(*table))
+        .filter(|(table, rule)| reviewed[*table] != **rule && as_good.get(*table) != Some(*rule))
+        .map(|(table, rule)| format!("{table}: {rule:?}"))
+        .collect();
+    assert!(wrong.is_empty(), "wrong and not marked:\n{}\n{text}", wrong.join("\n"));
+    let doubted: Vec<&&str> =
+        DECIDED.iter().filter(|table| marked(table) || !inferred.contains_key(**table)).collect();
+    assert!(doubted.is_empty(), "doubted: {doubted:?}\n{text}");
+}
+
+#[test]
+fn a_trigger_that_cannot_run_stops_its_tenant_and_leaves_nothing() {
+    let harbour = Harbour::new();
+    harbour.snapshot();
+    let before = harbour.dump();
+    harbour.delete(&[105]);
+    let damaged = harbour.dump();
+    harbour.plan(&[105]).exits(0);
+    let apply = harbour.run(&["apply", "plan.json", "--confirm", "1"]).exits(5);
+    assert!(apply.stdout.contains("public.outbox"), "{}", apply.stdout);
+    assert_eq!(harbour.dump(), damaged);
+    // Where the trigger can run, it writes where nobody planned to.
+    harbour.sql("CREATE TABLE outbox (what text); ALTER TABLE outbox OWNER TO postgres");
+    let _ = std::fs::remove_file(harbour.path("plan.json"));
+    let rules = std::fs::read_to_string(harbour.path("reinstate.toml")).expect("rules");
+    let outbox = "\"public.outbox\" = { rule = \"excluded\", reason = \"a queue\" }\n";
+    std::fs::write(harbour.path("reinstate.toml"), rules + outbox).expect("rules");
+    harbour.plan(&[105]).exits(0);
+    let apply = harbour.run(&["apply", "plan.json", "--confirm", "1"]).exits(5);
+    assert!(apply.stdout.contains("public.outbox"), "{}", apply.stdout);
+    // What is left is to switch it off for the time of the restore.
+    harbour.sql("ALTER TABLE ci.events DISABLE TRIGGER outbox; ALTER TABLE webhooks DISABLE TRIGGER outbox");
+    let _ = std::fs::remove_file(harbour.path("plan.json"));
+    harbour.plan(&[105]).exits(0);
+    harbour.run(&["apply", "plan.json", "--confirm", "1"]).exits(0);
+    let missing = lacking(&before, &harbour.dump());
+    assert_eq!(
+        by_table(&missing),
+        BTreeMap::from([("local.issue_states", 6), ("search.documents", 6)]),
+        "{missing:#?}"
+    );
 }

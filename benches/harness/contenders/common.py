@@ -2,9 +2,11 @@
 
 import os
 
-TABLES = ["task", "comment", "change_set", "page", "audit_event", "change", "attachment", "worklog", "task_link", "reaction",
-          "member", "project", "workspace"]  # parents before the three that are found through them, large ones first
-CHILDREN = {"change": ("change_set_id", "change_set"), "task_link": ("source_id", "task"), "reaction": ("comment_id", "comment")}
+# Large ones first; parents before the three that are found through them.
+TABLES = ["task", "comment", "change_set", "page", "audit_event", "change", "attachment", "worklog", "task_link",
+          "reaction", "member", "project", "workspace"]
+CHILDREN = {"change": ("change_set_id", "change_set"), "task_link": ("source_id", "task"),
+            "reaction": ("comment_id", "comment")}
 PARENTS = {parent for _, parent in CHILDREN.values()}
 UUIDS = {"id of workspace", "workspace_id", "account", "actor"}
 JSON = {"settings", "config", "custom", "access", "payload"}
@@ -26,4 +28,5 @@ def tenants(path):
 
 
 def uri(database):
-    return f"postgresql:///{database}?host={os.environ['PGHOST']}&port={os.environ['PGPORT']}&user={os.environ['PGUSER']}"
+    where = "&".join(f"{key}={os.environ['PG' + key.upper()]}" for key in ("host", "port", "user"))
+    return f"postgresql:///{database}?{where}"

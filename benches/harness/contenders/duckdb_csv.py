@@ -29,4 +29,5 @@ if __name__ == "__main__":
             where = f"{column} in (select id from '{folder}/{parent}.parquet' where workspace_id in ({listed}))"
         else:
             where = f"{tenant_column(table)} in ({listed})"
-        database.execute(f"copy (select {select} from {path} where {where}) to '{out}/{table}.csv' (format csv, header false, nullstr '\\N')")
+        query = f"select {select} from {path} where {where}"
+        database.execute(f"copy ({query}) to '{out}/{table}.csv' (format csv, header false, nullstr '\\N')")

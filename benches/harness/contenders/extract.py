@@ -59,7 +59,8 @@ def sql(table, name, listed):
 
 if __name__ == "__main__":
     engine, folder, list_of_tenants = sys.argv[1:]
-    steps = {"duckdb": of_duckdb, "polars": of_polars, "datafusion": of_datafusion}[engine](folder, tenants(list_of_tenants))
+    engines = {"duckdb": of_duckdb, "polars": of_polars, "datafusion": of_datafusion}
+    steps = engines[engine](folder, tenants(list_of_tenants))
     next(steps)
     started = time.monotonic()
     rows = sum(steps)

@@ -21,7 +21,8 @@ def export(folder):
     os.makedirs(folder, exist_ok=True)
     with postgres.connect(uri("whole")) as connection, connection.cursor() as cursor:
         for table in TABLES:
-            cursor.execute(f"select column_name from information_schema.columns where table_schema = 'public' and table_name = '{table}' order by ordinal_position")
+            cursor.execute(f"""select column_name from information_schema.columns
+                where table_schema = 'public' and table_name = '{table}' order by ordinal_position""")
             columns = [row[0] for row in cursor.fetchall()]
             as_text = lambda c: is_uuid(table, c) or c in JSON | ENUMS or c in DECIMALS
             select = ", ".join(f"{c}::text as {c}" if as_text(c) else c for c in columns)
@@ -69,7 +70,8 @@ def cluster(source, folder):
             query += f" join '{source}/{parent}.parquet' p on p.id = r.{column} order by p.workspace_id, r.{column}"
         else:
             query += f" order by r.{tenant_column(table)}" + ("" if table == "workspace" else ", r.id")
-        database.execute(f"copy ({query}) to '{folder}/{table}.parquet' (format parquet, compression zstd, row_group_size 122880)")
+        options = "format parquet, compression zstd, row_group_size 122880"
+        database.execute(f"copy ({query}) to '{folder}/{table}.parquet' ({options})")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 //! From rules to ways: how to get from a row of a table to its tenant.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Link, Rule, Tenancy, Way, When, compare};
@@ -153,19 +155,31 @@ impl Owners {
 impl Tenancy {
     /// Checks every rule against the schema; the first thing wrong in each table.
     pub fn check(&self, tables: &[Table]) -> Vec<TenancyError> {
+        let known = by_name(tables);
         let missing = self
             .rules
             .iter()
-            .filter(|(name, rule)| {
-                !matches!(rule, Rule::Excluded { .. }) && !tables.iter().any(|table| table.name == **name)
-            })
+            .filter(|(name, rule)| !matches!(rule, Rule::Excluded { .. }) && !known.contains_key(name))
             .map(|(name, _)| TenancyError::NoTable(name.clone()));
-        let wrong = tables.iter().filter_map(|table| self.owners(&table.name, tables).err());
+        let wrong = tables.iter().filter_map(|table| self.owners_in(&table.name, &known).err());
         missing.chain(wrong).collect()
     }
 
     /// How to get from a row of `name` to its tenants; `None` for shared and excluded tables.
     pub fn owners(&self, name: &TableName, tables: &[Table]) -> Result<Option<Owners>, TenancyError> {
+        self.owners_in(name, &by_name(tables))
+    }
+
+    /// [`Tenancy::owners`] of every table, for as much as the same of one.
+    pub fn owners_of_all<'t>(
+        &self,
+        tables: &'t [Table],
+    ) -> Vec<(&'t TableName, Result<Option<Owners>, TenancyError>)> {
+        let known = by_name(tables);
+        tables.iter().map(|table| (&table.name, self.owners_in(&table.name, &known))).collect()
+    }
+
+    fn owners_in(&self, name: &TableName, tables: &Tables) -> Result<Option<Owners>, TenancyError> {
         match self.rules.get(name) {
             None => Err(TenancyError::Unclassified(name.clone())),
             Some(Rule::Shared | Rule::Excluded { .. }) => Ok(None),
@@ -177,7 +191,7 @@ impl Tenancy {
     fn follow<'a>(
         &'a self,
         name: &'a TableName,
-        tables: &[Table],
+        tables: &Tables,
         trail: &mut Vec<&'a TableName>,
     ) -> Result<Owners, TenancyError> {
         if trail.contains(&name) {
@@ -225,7 +239,7 @@ impl Tenancy {
         &'a self,
         table: &Table,
         link: &'a Link,
-        tables: &[Table],
+        tables: &Tables,
         trail: &mut Vec<&'a TableName>,
     ) -> Result<Owners, TenancyError> {
         let step = Step {
@@ -254,7 +268,7 @@ impl Tenancy {
         table: &Table,
         mut step: Step,
         to: &'a TableName,
-        tables: &[Table],
+        tables: &Tables,
         trail: &mut Vec<&'a TableName>,
     ) -> Result<Owners, TenancyError> {
         let uneven = step.columns.is_empty() || step.columns.len() != step.parent_columns.len();
@@ -304,8 +318,15 @@ fn join(
     joined.ok_or_else(|| TenancyError::NoWay(name.clone()))
 }
 
-fn find<'a>(tables: &'a [Table], name: &TableName) -> Result<&'a Table, TenancyError> {
-    tables.iter().find(|table| table.name == *name).ok_or_else(|| TenancyError::NoTable(name.clone()))
+/// Tables by name: a rule is followed from table to table.
+type Tables<'t> = HashMap<&'t TableName, &'t Table>;
+
+fn by_name(tables: &[Table]) -> Tables<'_> {
+    tables.iter().map(|table| (&table.name, table)).collect()
+}
+
+fn find<'t>(tables: &Tables<'t>, name: &TableName) -> Result<&'t Table, TenancyError> {
+    tables.get(name).copied().ok_or_else(|| TenancyError::NoTable(name.clone()))
 }
 
 fn require<'a>(table: &'a Table, column: &str) -> Result<&'a Column, TenancyError> {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! facts     what it is, what the role may do      read      ordinary SELECTs: counts, rows for verification
+//! probe     what `init` asks of the rows
 //! journal   schema `reinstate`, what is done      session   one tenant's transaction: COPY in, out, commit
 //! constraints   what the server leaves out while triggers are off
 //! ```
@@ -13,6 +14,7 @@ mod ask;
 mod constraints;
 mod facts;
 mod journal;
+mod probe;
 mod read;
 mod session;
 
@@ -24,12 +26,12 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
-use super::{Answer, Claim, Facts, JournalEntry, Question, Rows, Shard};
+use super::{Answer, Claim, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Wanted};
 use crate::database::postgres::catalog::{self, Relations};
 use crate::database::postgres::connect::Target;
 use crate::database::postgres::pool::Pool;
 use crate::error::Result;
-use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, TenantId, TypeKind};
+use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, Table, TenantId, TypeKind};
 
 /// Connects.
 pub async fn open(name: &ShardName, url: &DatabaseUrl, connections_max: usize) -> Result<Arc<dyn Shard>> {
@@ -65,6 +67,22 @@ impl Shard for PostgresShard {
         let facts = facts::read(&mut connection).await?;
         connection.release();
         Ok(facts)
+    }
+
+    // The leases of these three are dropped, and with them the settings of their connections.
+    async fn statistics(&self, tables: &[Table]) -> Result<Statistics> {
+        let relations = self.relations().await?;
+        probe::statistics(&mut *self.pool.lease().await?, &relations, tables).await
+    }
+
+    async fn values(&self, wanted: &[Wanted]) -> Result<Vec<Option<Vec<String>>>> {
+        let relations = self.relations().await?;
+        probe::values(&mut *self.pool.lease().await?, &relations, wanted).await
+    }
+
+    async fn probe(&self, probes: &[Probe], tables: &[Table]) -> Result<Vec<Option<Hits>>> {
+        let relations = self.relations().await?;
+        probe::probe(&mut *self.pool.lease().await?, &relations, probes, tables).await
     }
 
     async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>> {

@@ -13,6 +13,7 @@
 mod ask;
 mod facts;
 mod journal;
+mod probe;
 mod read;
 mod session;
 
@@ -25,11 +26,11 @@ use futures::stream::BoxStream;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use tokio::sync::Mutex;
 
-use super::{Answer, Claim, Facts, JournalEntry, Question, Rows, Shard};
+use super::{Answer, Claim, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Wanted};
 use crate::database::sqlite::{Database, values};
 use crate::error::Result;
 use crate::limits::READER_WAIT;
-use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, TenantId, TypeKind};
+use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, Table, TenantId, TypeKind};
 
 /// The writing connection between two sessions; none before the first, and after one that was dropped.
 type WriterSlot = Arc<Mutex<Option<SqliteConnection>>>;
@@ -59,6 +60,18 @@ pub async fn open(name: &ShardName, url: &DatabaseUrl, connections_max: usize) -
 impl Shard for SqliteShard {
     async fn facts(&self) -> Result<Facts> {
         facts::read(self).await
+    }
+
+    async fn statistics(&self, tables: &[Table]) -> Result<Statistics> {
+        probe::statistics(self, tables).await
+    }
+
+    async fn values(&self, wanted: &[Wanted]) -> Result<Vec<Option<Vec<String>>>> {
+        probe::values(self, wanted).await
+    }
+
+    async fn probe(&self, probes: &[Probe], _tables: &[Table]) -> Result<Vec<Option<Hits>>> {
+        probe::probe(self, probes).await
     }
 
     async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>> {

@@ -11,7 +11,7 @@ use reinstate::config::Config;
 use reinstate::model::{TableName, TenantId};
 use reinstate::plan::{Request, rails};
 use reinstate::progress::Silent;
-use reinstate::replay::Options;
+use reinstate::replay::{Options, TenantOutcome};
 use reinstate::restore;
 use reinstate::snapshot::{self, CreateOptions, Store};
 use reinstate::source::live;
@@ -266,7 +266,8 @@ async fn bring_back(config: &Config, victims: &BTreeSet<String>) -> Result<RowCo
     let outcome = restore::restore(config, &approved, &options, Arc::new(Silent)).await;
     let outcome = outcome.map_err(|error| format!("apply: {}", error.chain()))?;
     if outcome.back() != victims.len() {
-        return Err(format!("apply: {:#?}", outcome.tenants));
+        let lines: Vec<String> = outcome.tenants.iter().map(TenantOutcome::line).collect();
+        return Err(format!("apply: {}", lines.join("; ")));
     }
     let certificates = restore::prove(config, approved.plan(), &Silent).await;
     let certificates = certificates.map_err(|error| format!("verify: {}", error.chain()))?;

@@ -68,12 +68,11 @@ fn random_tenants_of_random_schemas_come_back_and_nothing_else_changes() {
     failures.sort();
     let totals = totals.lock().expect("totals");
     eprintln!("{count} cases: {totals}");
-    let seeds: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
+    for (seed, failure) in &failures {
+        eprintln!("seed {seed}: {}", failure.lines().next().unwrap_or_default());
+    }
     if let Some((seed, failure)) = failures.first() {
-        panic!(
-            "{} of {count} cases failed, seeds {seeds:?}; the first with REINSTATE_PROPERTY_SEED={seed}:\n{failure}",
-            seeds.len()
-        );
+        panic!("{} of {count} cases failed; REINSTATE_PROPERTY_SEED={seed}:\n{failure}", failures.len());
     }
     assert!(count == 1 || totals.is_varied(count), "{totals}");
 }

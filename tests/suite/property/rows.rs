@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use fastrand::Rng;
 
 use super::neighbours::without;
-use super::owners::{Owners, deleted, owners as owners_of};
+use super::owners::{Owners, deleted, is_common, owners as owners_of};
 use super::world::{Enforced, Fill, Kind, Link, Row, Table, Value, named_by};
 
 const TEXTS: [&str; 6] = ["", "plain", "it's \\ \"quoted\"", "naïve 📦", "{a,b}", "line\nbreak\ttab"];
@@ -279,7 +279,7 @@ impl<'a> Filler<'a> {
 }
 
 /// Rows that name, by a key that the database checks, a row that is not there or that comes back with another
-/// tenant; and rows that will look like a victim's once the rest is deleted.
+/// tenant; and rows that will look like a victim's once the rest is deleted, or when some of it is back.
 fn impossible(
     tables: &[Table],
     owners: &Owners,
@@ -287,13 +287,20 @@ fn impossible(
     victims: &BTreeSet<String>,
 ) -> Vec<Vec<bool>> {
     let left = without(tables, gone);
-    let ghosts = deleted(&left, &owners_of(&left), victims);
+    let later = owners_of(&left);
     let mut bad = Vec::new();
     for (t, table) in tables.iter().enumerate() {
-        let mut left = ghosts[t].iter();
+        let mut later = later[t].iter();
         let mut verdicts = Vec::new();
         for (r, row) in table.rows.iter().enumerate() {
-            let ghost = !gone[t][r] && *left.next().expect("a row that is left");
+            let ghost = !gone[t][r] && {
+                let later = later.next().expect("a row that is left");
+                // One that two victims share, once the first of them is back.
+                let shared = owners[t][r].iter().any(|tenant| victims.contains(tenant));
+                let ghost = shared && !is_common(tables, t) && later.len() < 2;
+                later.is_subset(victims)
+                    && (ghost || !later.is_empty() && (later.len() == 1 || is_common(tables, t)))
+            };
             let broken = table.links.iter().filter(|link| link.enforced != Enforced::No).any(|link| {
                 let complete = link.columns.iter().all(|column| row[*column].is_some());
                 let named = named_by(tables, link, row);
@@ -302,7 +309,10 @@ fn impossible(
                         && gone[link.parent][*parent]
                         && !owners[t][r].is_subset(&owners[link.parent][*parent])
                 };
-                complete && (named.is_empty() || named.iter().any(elsewhere))
+                // A row that several have a part in, left behind alone.
+                let dangles =
+                    |parent: &usize| !gone[t][r] && is_common(tables, t) && gone[link.parent][*parent];
+                complete && (named.is_empty() || named.iter().any(elsewhere) || named.iter().any(dangles))
             });
             verdicts.push(ghost || broken);
         }

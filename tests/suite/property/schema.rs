@@ -33,11 +33,11 @@ const KINDS: [(u8, fn(&mut Maker)); 9] = [
     (4, Maker::excluded),
     (20, Maker::direct),
     (25, Maker::derived),
-    (0, Maker::either),
+    (13, Maker::either),
     (8, Maker::join),
-    (0, Maker::polymorphic),
-    (0, Maker::array),
-    (0, Maker::referenced),
+    (8, Maker::polymorphic),
+    (5, Maker::array),
+    (9, Maker::referenced),
 ];
 
 /// The root first, then three to eight tables or a few more.
@@ -295,7 +295,7 @@ impl Maker {
         let (left, right, how) = (self.parent(), self.parent(), self.enforced());
         let one = self.link(&mut table, left, true, how);
         let other = self.link(&mut table, right, true, how);
-        table.rule = Rule::Ways(match self.rng.u8(1..3) {
+        table.rule = Rule::Ways(match self.rng.u8(0..3) {
             0 => vec![Way::Link(one), Way::Link(other)],
             1 => vec![Way::Link(other)],
             _ => vec![Way::Link(one)],
@@ -398,8 +398,7 @@ impl Maker {
                 let parent = if self.chance(25) && targets.contains(&t) { t } else { self.any(&targets) };
                 let mut table = self.tables[t].clone();
                 let keep = std::mem::take(&mut table.one_of);
-                let enforced =
-                    if parent <= t && self.rng.bool() { Enforced::AtOnce } else { Enforced::AtCommit };
+                let enforced = if self.rng.bool() { Enforced::AtOnce } else { Enforced::AtCommit };
                 self.link(&mut table, parent, false, enforced);
                 table.one_of = keep;
                 self.tables[t] = table;
