@@ -14,7 +14,8 @@ use reinstate::model::{
     Column, DatabaseIdentity, Fingerprint, Rule, ShardName, SnapshotId, Table, TableName, Tenancy, TenantId,
     TypeKind, row_hash,
 };
-use reinstate::plan::{self, Findings, Request, ShardFindings, TenantTable};
+use reinstate::plan::drift::{Declared, Dialect, Values, compare};
+use reinstate::plan::{self, Findings, Request, ShardFindings, TableDrift, TenantTable};
 
 fn main() {
     divan::main();
@@ -137,7 +138,8 @@ fn prune_row_groups(bencher: Bencher) {
 fn make_plan(bencher: Bencher, tenants: usize) {
     let (request, findings) = (request(tenants), findings(tenants));
     bencher
-        .bench_local(|| plan::make(&request, black_box(&findings), Timestamp::UNIX_EPOCH).expect("a plan"));
+        .with_inputs(|| findings.clone())
+        .bench_local_values(|findings| plan::make(&request, findings, Timestamp::UNIX_EPOCH).expect("a plan"));
 }
 
 fn request(tenants: usize) -> Request {
@@ -167,9 +169,17 @@ fn findings(tenants: usize) -> Findings {
         adapted: None,
         live_rows: 0,
         left: 0,
+        settled: None,
     };
     let ids = || (0..tenants as i64).map(tenant);
     let database = DatabaseIdentity::Sqlite { path: "bench.db".into() };
+    let unchanged = |table: &Table| {
+        compare(table, Some(table), &Declared::default(), &Values::new(), Dialect::Sqlite)
+    };
+    let drift = tables
+        .iter()
+        .map(|table| (table.name.clone(), TableDrift { drift: unchanged(table), ..Default::default() }))
+        .collect();
     let found = ShardFindings {
         name: shard.clone(),
         store: "file:///store".into(),
@@ -184,12 +194,14 @@ fn findings(tenants: usize) -> Findings {
         live_tables: tables,
         obstacles: BTreeMap::new(),
         warnings: Vec::new(),
-        drift: BTreeMap::new(),
-        gone: BTreeMap::new(),
+        drift,
         renamed: BTreeMap::new(),
+        gone: BTreeMap::new(),
         triggers_stay_on: None,
         unlockable: Default::default(),
         materialized: BTreeMap::new(),
+        policies: Default::default(),
+        standings: Default::default(),
         contents: ids().map(|id| (id, (0..50).map(rows).collect())).collect(),
     };
     Findings {

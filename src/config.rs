@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::init::Declarations;
 use crate::limits::DOCUMENT_BYTES_MAX;
 use crate::model::{DatabaseUrl, Rule, ShardName, TableName, Tenancy};
+use crate::plan::Policy;
 use crate::plan::drift::Declared;
 
 /// Default path of the configuration.
@@ -37,6 +38,8 @@ pub struct ShardConfig {
     pub url: DatabaseUrl,
     /// Who owns its rows.
     pub tenancy: Tenancy,
+    /// What to do about live rows of a tenant, for tables of their own policy.
+    pub conflicts: BTreeMap<TableName, Policy>,
     /// Columns that look like an owner's, and that somebody decided are not.
     pub ignored: BTreeMap<TableName, BTreeSet<String>>,
     /// What it takes to restore from snapshots with an older schema.
@@ -60,6 +63,8 @@ struct RawShard {
     url_env: Option<String>,
     #[serde(default)]
     tables: BTreeMap<TableName, Rule>,
+    #[serde(default)]
+    conflicts: BTreeMap<TableName, Policy>,
     #[serde(default)]
     ignored: BTreeMap<TableName, BTreeSet<String>>,
     #[serde(default)]
@@ -109,8 +114,13 @@ impl Config {
         let mut shards = BTreeMap::new();
         for (name, shard) in raw.shards {
             let url = shard_url(&name, shard.url, shard.url_env, folder, &env)?;
-            let tenancy = Tenancy { rules: shard.tables };
-            let settings = ShardConfig { url, tenancy, ignored: shard.ignored, drift: shard.drift };
+            let settings = ShardConfig {
+                url,
+                tenancy: Tenancy { rules: shard.tables },
+                conflicts: shard.conflicts,
+                ignored: shard.ignored,
+                drift: shard.drift,
+            };
             shards.insert(ShardName::new(name), settings);
         }
         let config = Self { path: path.to_owned(), store: raw.store, shards, init: raw.init };
@@ -211,7 +221,7 @@ mod tests {
         let of = |text: &str| parse(text).expect_err("refused").chain();
         assert_eq!(
             of(&GOOD.replace("url_env", "url_evn")),
-            "unable to read configuration '/etc/reinstate.toml' line 4: unknown field `url_evn`, expected one of `url`, `url_env`, `tables`, `ignored`, `drift`"
+            "unable to read configuration '/etc/reinstate.toml' line 4: unknown field `url_evn`, expected one of `url`, `url_env`, `tables`, `conflicts`, `ignored`, `drift`"
         );
         assert_eq!(
             of(&GOOD.replace("SHOP_URL", "OTHER")),

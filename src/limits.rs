@@ -121,6 +121,8 @@ pub const TENANTS_COMPARED_MAX: usize = 200_000;
 /// Ways to an owner that one table may have: each is joined in every scan of it.
 pub const OWNER_WAYS_MAX: usize = 64;
 
+/// Keys of live parents that a plan remembers for each foreign key: sixteen bytes each, and a question less.
+pub const PARENTS_KNOWN_MAX: usize = 1 << 20;
 /// Pairs of tenants that a snapshot names for each foreign key that ties them together: the strongest.
 pub const TIES_KEPT_MAX: usize = 1_000;
 /// Disputed rows that a snapshot names for each table.

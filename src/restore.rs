@@ -35,7 +35,7 @@ pub async fn dry_run(
 ) -> Result<Plan> {
     let survey = Survey::open(config, store, pick).await?;
     let findings = survey.findings(request, progress).await?;
-    plan::make(request, &findings, Timestamp::now())
+    plan::make(request, findings, Timestamp::now())
 }
 
 /// Restores what was planned and approved, each tenant verified before its commit. Can be run again at any time,
@@ -107,6 +107,7 @@ fn expected<'a>(planned: &'a ShardPlan, part: Option<&TenantShard>, owned: &'a O
         owned,
         adaptation: planned.adaptations.get(name),
         taken: rows.map(|rows| rows.fingerprint).unwrap_or_default(),
+        shaped: rows.map(TenantTable::shaped).unwrap_or_default(),
         live: rows.map(TenantTable::expected).unwrap_or_default(),
         left: rows.map(|rows| rows.left).unwrap_or_default(),
     }

@@ -58,9 +58,10 @@ def main():
     bench = Bench(shard, args.reinstate, args.extract, args.python)
     contenders = [*ours.contenders(bench), *floor.contenders(), *peers.contenders()]
     wanted = [c for c in contenders if any(fnmatch.fnmatch(c.name, pattern) for pattern in args.only)]
-    if args.list or not wanted:
-        print("\n".join(c.name for c in contenders))
-        sys.exit(0 if args.list else 2)
+    if args.list:
+        sys.exit(print("\n".join(contender.name for contender in wanted)))
+    if not wanted:
+        sys.exit(f"error: no contender is called {' or '.join(args.only)}\nhint: --list shows them")
     own_data(data)
     bench.server.start()
     try:
@@ -82,10 +83,12 @@ def main():
 
 
 def attempt(contender, bench):
-    """One contender that fails does not take the others' results with it."""
+    """One contender that fails takes its own figures with it, not those of the others."""
+    before = len(bench.runs)
     try:
         contender.run(bench)
     except RuntimeError as error:
+        del bench.runs[before:]
         bench.failures.append(f"{contender.name}, round {bench.round}: {error}")
         print(f"  {bench.failures[-1]}", file=sys.stderr, flush=True)
 

@@ -7,15 +7,19 @@ use std::path::{Path, PathBuf};
 use super::output::{Output, must_not_exist, write_file};
 use super::settings::{PickArgs, StoreArgs};
 use crate::config::Config;
-use crate::error::{EXIT_OK, Error, Result};
+use crate::error::{EXIT_OK, Error, Kind, Result};
 use crate::limits::{TENANT_ID_BYTES_MAX, TENANTS_LIST_MAX, TENANTS_MAX_DEFAULT};
 use crate::model::{ShardName, TenantId};
-use crate::plan::{ConstraintsChoice, Request, rails};
+use crate::plan::{ConstraintsChoice, Policy, Request, rails, settle};
 use crate::{report, restore};
 
 /// Dry run: what would be restored, from which snapshot, into which database. Writes nothing but the plan file
 #[derive(clap::Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "A tenant that cannot be restored as it is (rows of it are live, a key of it is taken, a row that it
+points at is gone) is left out of the plan and named, with the rows; the plan holds the others. The exit code is
+then 6: a person must look.
+
+Examples:
   reinstate plan --tenants tenants.txt --at 2026-11-21T07:30:00Z -o plan.json
   reinstate diff --at 2026-11-21T07:30:00Z -o tenants.txt && reinstate plan --tenants tenants.txt \\
       --at 2026-11-21T07:30:00Z --max-tenants 50 --reason 'INC-4711: script deleted 50 sites' -o plan.json")]
@@ -45,6 +49,12 @@ pub struct Args {
     #[arg(long)]
     allow_dropped: bool,
 
+    /// What to do where rows of a tenant are live: leave the tenant out (fail), leave live rows that are equal to the
+    /// snapshot's (skip-identical), or leave all live rows as they are (keep-live). A table's own policy in the
+    /// configuration ([shards.NAME.conflicts]) comes first
+    #[arg(long, value_name = "POLICY", default_value = "fail", value_parser = Policy::parse)]
+    on_conflict: Policy,
+
     /// Who proves the keys of restored rows: engine (triggers off; the role must be allowed to set
     /// session_replication_role), server (triggers on), or auto: engine where it may
     #[arg(long, value_name = "WHO", default_value = "auto")]
@@ -72,6 +82,7 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
         reason: args.reason,
         into,
         allow_dropped: args.allow_dropped,
+        on_conflict: args.on_conflict,
         constraints: args.constraints,
     };
     rails::check_cap(&request)?;
@@ -85,7 +96,13 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
         "plan written to {file}; restore with: reinstate apply {file} --confirm {}",
         plan.tenants.len()
     ));
-    Ok(EXIT_OK)
+    if plan.blocked.is_empty() {
+        return Ok(EXIT_OK);
+    }
+    for hint in settle::hints(&plan.blocked) {
+        output.talk(&format!("hint: {hint}"));
+    }
+    Ok(Kind::Undecided.exit_code())
 }
 
 fn read_list(path: &Path) -> Result<String> {

@@ -177,6 +177,7 @@ async fn rescue(
         reason: Some("drill".into()),
         into: Default::default(),
         allow_dropped: false,
+        on_conflict: crate::plan::Policy::Fail,
         constraints: Default::default(),
     };
     let plan = restore::dry_run(config, store, &pick, &request, progress.as_ref()).await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-use super::TableName;
+use super::{TableName, quote_identifier};
 
 /// First column of every batch: the tenant that owns the row (Utf8, NULL for a shared or unowned row).
 pub const TENANT_COLUMN: &str = "reinstate_tenant";
@@ -306,6 +306,9 @@ pub struct Table {
     /// What a row of a partitioned table must meet to have a partition to go to: SQL over the table's columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition_bound: Option<String>,
+    /// Columns whose values named large objects when the snapshot was taken; not asked of a live shard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub large_objects: Vec<String>,
     /// The user's triggers.
     pub triggers: Vec<Trigger>,
     /// Sequences that feed its columns.
@@ -329,6 +332,7 @@ impl Table {
             partition_keys: vec![],
             checks: vec![],
             partition_bound: None,
+            large_objects: vec![],
             triggers: vec![],
             sequences: vec![],
         }
@@ -337,6 +341,20 @@ impl Table {
     /// The primary key's index and all other unique keys.
     pub fn keys(&self) -> impl Iterator<Item = &UniqueKey> {
         self.primary_index.iter().chain(&self.unique_keys)
+    }
+
+    /// The primary key as a unique key; SQLite's may have no index of its own.
+    pub fn primary(&self) -> Option<UniqueKey> {
+        if self.primary_index.is_some() || self.primary_key.is_empty() {
+            return self.primary_index.clone();
+        }
+        let term = |name: &String| KeyTerm { sql: quote_identifier(name), operator: None };
+        Some(UniqueKey {
+            name: "primary key".into(),
+            columns: self.primary_key.clone(),
+            terms: self.primary_key.iter().map(term).collect(),
+            ..UniqueKey::default()
+        })
     }
 
     /// The column of this name.

@@ -6,19 +6,21 @@ use jiff::Timestamp;
 
 use super::{
     Findings, PLAN_FORMAT, Plan, Request, ShardFindings, ShardPlan, TableDrift, TenantPlan, TenantShard,
-    constraints, drift, order, rails,
+    constraints, drift, order, rails, settle,
 };
 use crate::error::{Error, Result};
 use crate::model::{
     Belongs, DatabaseIdentity, OwnedTable, Owners, PlanHash, Rule, ShardName, Table, TableName, TenancyError,
+    TenantId,
 };
 
 /// Most problems that one message lists; the rest is counted.
 const LISTED_MAX: usize = 10;
 
 /// Makes the plan, or says why there can be none.
-pub fn make(request: &Request, findings: &Findings, now: Timestamp) -> Result<Plan> {
-    rails::check_list(request, findings)?;
+pub fn make(request: &Request, findings: Findings, now: Timestamp) -> Result<Plan> {
+    rails::check_list(request, &findings)?;
+    let (findings, blocked) = settle::settle(findings);
     let mut shards = Vec::new();
     for found in &findings.shards {
         check_rules(found)?;
@@ -32,11 +34,13 @@ pub fn make(request: &Request, findings: &Findings, now: Timestamp) -> Result<Pl
     }
     // The catalogue comes last: a tenant is listed again only when everything else of it is back.
     shards.sort_by_key(|shard| (shard.name == findings.root_shard, shard.name.clone()));
+    let is_blocked = |id: &&TenantId| blocked.iter().any(|tenant| tenant.id == **id);
+    let going = request.tenants.iter().filter(|id| !is_blocked(id));
     let mut tenants: Vec<TenantPlan> =
-        request.tenants.iter().map(|id| tenant_plan(id.clone(), findings, &shards)).collect();
+        going.map(|id| tenant_plan(id.clone(), &findings, &shards)).collect();
     // Largest first: the long ones must not be left for the end.
     tenants.sort_by_key(|tenant| std::cmp::Reverse(tenant.bytes()));
-    check_live(&tenants)?;
+    settle::require_some(&tenants, &blocked)?;
     let mut plan = Plan {
         format: PLAN_FORMAT,
         hash: PlanHash::new(""),
@@ -46,6 +50,7 @@ pub fn make(request: &Request, findings: &Findings, now: Timestamp) -> Result<Pl
         reason: request.reason.clone(),
         shards,
         tenants,
+        blocked,
     };
     plan.hash = plan.content_hash()?;
     Ok(plan)
@@ -276,7 +281,7 @@ fn owned_table(found: &ShardFindings, name: &TableName) -> Result<OwnedTable> {
     Ok(OwnedTable { table: drift.written(live), owners })
 }
 
-fn tenant_plan(id: crate::model::TenantId, findings: &Findings, shards: &[ShardPlan]) -> TenantPlan {
+fn tenant_plan(id: TenantId, findings: &Findings, shards: &[ShardPlan]) -> TenantPlan {
     let contents: BTreeMap<&ShardName, &ShardFindings> =
         findings.shards.iter().map(|found| (&found.name, found)).collect();
     let shards = shards
@@ -295,33 +300,8 @@ fn tenant_plan(id: crate::model::TenantId, findings: &Findings, shards: &[ShardP
     TenantPlan { name: findings.names.get(&id).cloned().flatten(), id, shards }
 }
 
-/// The conflict policy is `fail`: a tenant with live rows is not restored over them.
-fn check_live(tenants: &[TenantPlan]) -> Result<()> {
-    let mut live = Vec::new();
-    for tenant in tenants {
-        for shard in &tenant.shards {
-            for table in shard.tables.iter().filter(|table| table.live_rows > 0) {
-                live.push(format!(
-                    "tenant '{}' has {} live rows in '{}' of shard '{}' ({} in the snapshot)",
-                    tenant.label(),
-                    table.live_rows,
-                    table.table,
-                    shard.shard,
-                    table.rows
-                ));
-            }
-        }
-    }
-    if live.is_empty() {
-        return Ok(());
-    }
-    Err(Error::undecided(format!("unable to plan: {}", listed(&live, "conflict")))
-        .hint("take these tenants off the list if they were not deleted or are back already (`reinstate diff` shows which are gone)")
-        .hint("to finish an interrupted restore, apply its own plan again: it repeats nothing"))
-}
-
 /// `a; b; c and 4 more things`.
-fn listed(items: &[String], what: &str) -> String {
+pub(super) fn listed(items: &[String], what: &str) -> String {
     let mut text = items.iter().take(LISTED_MAX).cloned().collect::<Vec<_>>().join("; ");
     if let Some(more) = items.len().checked_sub(LISTED_MAX).filter(|more| *more > 0) {
         text.push_str(&format!("; and {more} more {what}s"));

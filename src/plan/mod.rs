@@ -7,12 +7,14 @@
 //! A [`Plan`] can be printed, compared, saved and hashed, and binds snapshot, target, tenants and counts. Only
 //! [`rails`] can make an [`ApprovedPlan`], and only that can be replayed.
 
+pub mod conflict;
 mod constraints;
 mod document;
 pub mod drift;
 mod make;
 mod order;
 pub mod rails;
+pub mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +29,7 @@ use crate::model::{
 
 pub use constraints::{Constraints, ConstraintsChoice, Prover};
 pub use drift::schema_hash;
+pub use conflict::{BlockedTenant, Policies, Policy, Settled, Standing};
 pub use make::make;
 pub use rails::ApprovedPlan;
 
@@ -46,6 +49,8 @@ pub struct Request {
     pub into: BTreeSet<ShardName>,
     /// Whether rows may come back without the values of columns that are gone; those go to files.
     pub allow_dropped: bool,
+    /// What to do about live rows of a tenant, where the configuration gives a table no policy of its own.
+    pub on_conflict: Policy,
     /// Who shall prove the keys of restored rows.
     pub constraints: ConstraintsChoice,
 }
@@ -106,6 +111,10 @@ pub struct ShardFindings {
     pub materialized: BTreeMap<TableName, BTreeSet<TableName>>,
     /// The requested tenants' rows in the snapshot.
     pub contents: BTreeMap<TenantId, Vec<TenantTable>>,
+    /// How these rows stand against the live ones.
+    pub standings: BTreeMap<(TenantId, TableName), Standing>,
+    /// What to do about rows that are live.
+    pub policies: Policies,
 }
 
 /// How a table has changed since the snapshot, and what the requested tenants' rows say about that.
@@ -138,6 +147,9 @@ pub struct TenantTable {
     /// hang from such rows and stay away. The others are written.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left: u64,
+    /// What was decided, where not every row is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -147,12 +159,27 @@ fn is_zero(count: &u64) -> bool {
 impl TenantTable {
     /// Rows that are written.
     pub fn written(&self) -> u64 {
-        self.rows.saturating_sub(self.left)
+        self.inserted().rows.saturating_sub(self.left)
     }
 
-    /// The fingerprint of the rows as the live table is to hold them.
-    pub fn expected(&self) -> Fingerprint {
+    /// The fingerprint of the snapshot's rows in the shape of the live table.
+    pub fn shaped(&self) -> Fingerprint {
         self.adapted.unwrap_or(self.fingerprint)
+    }
+
+    /// The fingerprint of the rows that are inserted.
+    pub fn inserted(&self) -> Fingerprint {
+        self.settled.as_ref().map_or(self.shaped(), |settled| settled.inserted)
+    }
+
+    /// The bytes of the rows that are inserted, in wire form.
+    pub fn inserted_bytes(&self) -> u64 {
+        self.settled.as_ref().map_or(self.bytes, |settled| settled.bytes)
+    }
+
+    /// The fingerprint of all rows that the tenant has afterwards.
+    pub fn expected(&self) -> Fingerprint {
+        self.settled.as_ref().map_or(self.shaped(), |settled| settled.expected)
     }
 }
 
@@ -176,6 +203,9 @@ pub struct Plan {
     pub shards: Vec<ShardPlan>,
     /// The tenants, largest first.
     pub tenants: Vec<TenantPlan>,
+    /// Tenants of the list that are left out, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked: Vec<BlockedTenant>,
 }
 
 /// One shard of a plan.
@@ -240,9 +270,9 @@ impl TenantShard {
         self.tables.iter().map(TenantTable::written).sum()
     }
 
-    /// Bytes in all tables.
+    /// Bytes to be inserted in all tables.
     pub fn bytes(&self) -> u64 {
-        self.tables.iter().map(|table| table.bytes).sum()
+        self.tables.iter().map(TenantTable::inserted_bytes).sum()
     }
 }
 

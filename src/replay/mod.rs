@@ -12,6 +12,7 @@
 //! need it. Stopping lets the transactions at work end and starts no new ones.
 
 mod adapted;
+mod kept;
 mod outcome;
 mod prove;
 mod referenced;

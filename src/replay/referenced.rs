@@ -29,7 +29,7 @@ struct Part {
 impl Choice {
     /// How many rows are to be written; all of them where there is no choice.
     pub fn rows(&self, rows: &TenantTable) -> u64 {
-        self.0.get(&rows.table).map_or(rows.rows, |part| part.chosen.rows())
+        self.0.get(&rows.table).map_or(rows.written(), |part| part.chosen.rows())
     }
 
     /// Whether there is one for a table.
@@ -108,7 +108,7 @@ impl Steps<'_> {
         Ok(Some((part.written, missing::live_by_key(session, owned, rows).await?)))
     }
 
-    async fn rows_of(&self, owned: &OwnedTable) -> Result<ChunkStream> {
+    pub(super) async fn rows_of(&self, owned: &OwnedTable) -> Result<ChunkStream> {
         let adaptation = self.planned.adaptations.get(&owned.table.name);
         let source = self.connected.source.as_ref();
         extract::written_rows(source, adaptation, &owned.table, &self.tenant.id).await

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::adapted::{self, Taken};
 use super::prove::Proof;
 use super::referenced::Choice;
-use super::{Run, ShardStatus};
+use super::{Run, ShardStatus, kept};
 use crate::connect::ConnectedShard;
 use crate::error::{Error, Result};
 use crate::extract;
@@ -38,7 +38,7 @@ pub(super) async fn restore(
     let steps = Steps { run, connected, planned, tenant, part };
     match steps.write_and_prove(session.as_mut(), started_at).await {
         Ok((verdict, dropped)) => {
-            let (rows, bytes) = (verdict.rows(), part.bytes());
+            let (rows, bytes) = (part.rows(), part.bytes());
             session.commit().await?;
             Ok(ShardStatus::Restored { rows, bytes, verdict, dropped })
         }
@@ -89,7 +89,7 @@ impl Steps<'_> {
             tenant: self.tenant.id.clone(),
             snapshot: self.planned.snapshot.clone(),
             run: self.run.name.clone(),
-            rows: verdict.rows(),
+            rows: self.part.rows(),
             bytes: self.part.bytes(),
             fingerprint: verdict.fingerprint(),
             started_at,
@@ -127,6 +127,10 @@ impl Steps<'_> {
                 (chunks, Some(before))
             }
         };
+        let chunks = match &rows.settled {
+            None => chunks,
+            Some(settled) => kept::without(chunks, kept::find(self, session, owned, rows, settled).await?),
+        };
         let seen = Arc::new(Mutex::new(Seen::new(owned)));
         let mut chunks = choice.of(owned, chunks);
         if let Some(proof) = proof {
@@ -140,8 +144,13 @@ impl Steps<'_> {
             std::mem::take(&mut *seen)
         };
         let passed = choice.wrote(&rows.table, seen.fingerprint)?;
-        let read = before.as_ref().map_or(Ok(passed), Taken::fingerprint)?;
-        if read != rows.fingerprint || passed != rows.expected() {
+        let read = match (&before, &rows.settled) {
+            (Some(before), _) => before.fingerprint()?,
+            (None, None) => passed,
+            // `kept` has read all rows; those that stay are not among the ones that went by here.
+            (None, Some(_)) => rows.fingerprint,
+        };
+        if read != rows.fingerprint || passed != rows.inserted() {
             return Err(self.distrust(rows));
         }
         let wanted = choice.rows(rows);

@@ -45,6 +45,7 @@ pub fn plan(plan: &Plan, detail: bool) -> String {
     } else {
         out.push_str(&plan_by_shard(plan));
     }
+    out.push_str(&settled(plan));
     let left: u64 = plan
         .tenants
         .iter()
@@ -69,6 +70,34 @@ pub fn plan(plan: &Plan, detail: bool) -> String {
     out
 }
 
+/// What stays as it is live, and who is left out.
+fn settled(plan: &Plan) -> String {
+    let mut out = String::new();
+    for tenant in &plan.tenants {
+        let tables = tenant.shards.iter().flat_map(|shard| shard.tables.iter().map(move |table| (shard, table)));
+        for (shard, table) in tables {
+            let Some(settled) = &table.settled else { continue };
+            let (policy, place) = (settled.policy.name(), format!("{} of shard {}", table.table, shard.shard));
+            let counts = [
+                (settled.identical, "identical rows are live and stay"),
+                (settled.different, "rows are live with other values and stay so"),
+                (settled.ghosts, "live rows are not in the snapshot and stay"),
+                (settled.erased.len() as u64, "rows stay erased"),
+            ];
+            let what = counts.iter().filter(|(rows, _)| *rows > 0);
+            let what: Vec<String> = what.map(|(rows, text)| format!("{} {text}", count(*rows))).collect();
+            let _ = write!(out, "\ntenant {}, {place} ({policy}): {}", tenant.label(), what.join(", "));
+        }
+    }
+    for tenant in &plan.blocked {
+        let _ = write!(out, "\nLEFT OUT: tenant {}", tenant.label());
+        for obstacle in &tenant.obstacles {
+            let _ = write!(out, "\n  {obstacle}");
+        }
+    }
+    if out.is_empty() { out } else { format!("\n{out}") }
+}
+
 fn proved(constraints: &Constraints) -> String {
     let how = match constraints.by {
         Prover::Server => "checked by the server, triggers on",
@@ -88,7 +117,7 @@ fn plan_by_table(plan: &Plan) -> String {
                     shard.shard.to_string(),
                     part.table.to_string(),
                     count(part.written()),
-                    bytes(part.bytes),
+                    bytes(part.inserted_bytes()),
                     count(part.live_rows + part.left),
                 ]);
             }

@@ -20,7 +20,7 @@ pub mod postgres;
 mod probe;
 pub mod sqlite;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -222,6 +222,9 @@ pub trait Session: Ask {
 
     /// Fingerprint of all rows of the tenant that this transaction sees in `table`.
     async fn read_back(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint>;
+
+    /// How often each row of the tenant that this transaction sees in `table` occurs, by the hash of its wire form.
+    async fn row_hashes(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<HashMap<u128, u64>>;
 
     /// Those of `tables` in which this transaction sees a row of the tenant, in their order. Asked in statements of
     /// [`crate::limits::TABLES_ASKED_MAX`] tables, not one a table: most tenants have no rows in most tables.

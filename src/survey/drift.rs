@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use futures::StreamExt;
 
 use super::Surveyed;
+use super::standing::Compared;
 use crate::error::{Error, Kind, Result};
 use crate::extract::{self, AdaptedChunk};
 use crate::model::Chunk;
@@ -171,6 +172,7 @@ impl Surveyed {
         owned: &OwnedTable,
         tenant: &TenantId,
         changed: &mut TableDrift,
+        mut compared: Option<&mut Compared<'_, '_>>,
         progress: &dyn Progress,
     ) -> Result<(Fingerprint, Option<Fingerprint>)> {
         let (mut read, mut adapted) = (Fingerprint::default(), Fingerprint::default());
@@ -181,6 +183,9 @@ impl Surveyed {
             adapted += chunk.adapted.fingerprint;
             judge(adaptation, tenant, &chunk, &mut changed.found)?;
             self.check(owned, tenant, &chunk.adapted, changed).await?;
+            if let Some(compared) = &mut compared {
+                compared.see(&chunk.adapted).await?;
+            }
             progress.advance(chunk.taken.tuples.len() as u64, chunk.taken.tuples.bytes.len() as u64);
         }
         Ok((read, Some(adapted)))

@@ -28,6 +28,8 @@ pub struct Expected<'a> {
     /// The fingerprint of the rows in the snapshot.
     pub taken: Fingerprint,
     /// Their fingerprint in the shape of the live table.
+    pub shaped: Fingerprint,
+    /// The fingerprint of the rows that the live table is to hold.
     pub live: Fingerprint,
     /// Rows that the plan left alone, where rows belong to whoever points at them.
     pub left: u64,
@@ -45,14 +47,14 @@ impl Expected<'_> {
 
     /// Whether the snapshot still holds what the plan was made with.
     async fn is_whole(&self, source: &dyn Source, tenant: &TenantId) -> Result<bool> {
-        let live = fingerprint(&self.owned.table, self.rows(source, tenant).await?).await?;
+        let shaped = fingerprint(&self.owned.table, self.rows(source, tenant).await?).await?;
         let taken = match self.adaptation {
-            None => live,
+            None => shaped,
             Some(Adaptation { taken, .. }) => {
                 fingerprint(taken, extract::tenant_batches(source, taken, tenant).await?).await?
             }
         };
-        Ok(taken == self.taken && live == self.live)
+        Ok(taken == self.taken && shaped == self.shaped)
     }
 }
 

@@ -215,14 +215,22 @@ fn a_missing_partition_is_named_when_the_plan_is_made() {
 }
 
 #[test]
-fn a_deferrable_key_that_a_neighbour_took_rolls_the_tenant_back() {
+fn a_deferrable_key_that_a_neighbour_took_is_found_by_the_plan_or_rolls_the_tenant_back() {
     let shop = Shop::with_snapshot(
         "create table slots (k int primary key, site_id int not null references sites, slot int,
                              unique (slot) deferrable initially deferred);
          insert into slots values (1, 1, 10), (2, 2, 20);",
     );
     shop.sql("delete from slots where site_id = 1; delete from sites where id = 1; insert into slots values (3, 2, 10)");
-    is_rolled_back(&shop, &["select * from slots order by k"], &["slots_slot_key"]);
+    let plan = shop.plan().exits(6);
+    assert!(plan.error().contains("('slots_slot_key') that is taken: k=1 by k=3 of tenant 2"), "{}", plan.error());
+    shop.sql("delete from slots where k = 3");
+    shop.plan().exits(0);
+    // Taken after the dry run.
+    shop.sql("insert into slots values (3, 2, 10)");
+    let apply = shop.apply();
+    assert!(apply.code == 5 && apply.stdout.contains("slots_slot_key"), "{}", apply.stdout);
+    assert_eq!(shop.sql("select k, slot from slots order by k"), "2|20\n3|10");
 }
 
 #[test]
@@ -260,21 +268,21 @@ fn a_type_without_binary_form_is_refused_by_name() {
 }
 
 #[test]
-fn large_objects_are_warned_of_by_name() {
+fn a_large_object_that_went_with_its_tenant_is_refused_by_name() {
     let shop = Shop::with_snapshot(
         "create extension lo;
-         create table files (k int primary key, site_id int not null references sites, body lo, raw oid);
-         insert into files values (1, 1, 7, 8);",
+         create table files (k int primary key, site_id int not null references sites, body lo, raw oid, other oid);
+         select lo_from_bytea(7, 'text'), lo_from_bytea(8, 'text');
+         insert into files values (1, 1, 7, 8, 99), (2, 1, null, null, 99);",
     );
     shop.sql("delete from files; delete from sites where id = 1");
-    let warning =
-        |column: &str| format!("column '{column}' of table 'public.files' may point at large objects");
-    let silent = shop.plan().exits(0);
-    assert!(!silent.stdout.contains("large objects"), "there are none: {}", silent.stdout);
-    shop.sql("select lo_from_bytea(7, 'text')");
-    let plan = shop.plan().exits(0);
-    let said = format!("{}{}", plan.stdout, plan.stderr);
-    assert!(said.contains(&warning("body")) && said.contains(&warning("raw")), "{said}");
+    shop.plan().exits(0);
+    shop.sql("select lo_unlink(7)");
+    let plan = shop.plan().exits(6);
+    let refused = "column 'body' of table 'public.files' names large objects that are gone, and snapshots do not \
+                   hold them, for 1 rows of the tenants: k=1 of tenant 1";
+    assert!(plan.error().contains(refused), "{}", plan.error());
+    assert!(!plan.error().contains("'raw'") && !plan.error().contains("'other'"), "{}", plan.error());
 }
 
 /// Runs to the end; returns the highest resident set in MiB that was seen.

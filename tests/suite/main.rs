@@ -12,6 +12,7 @@ mod world;
 
 mod ask;
 mod bad_input;
+mod conflicts;
 mod conformance;
 mod constraints;
 mod drift;

@@ -26,7 +26,7 @@ use crate::bridge::compute;
 use crate::error::{Error, Result};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, QUEUE_BATCHES_MAX};
 use crate::model::wire::{Decoder, Tuples};
-use crate::model::{Fingerprint, Table, TableName};
+use crate::model::{Fingerprint, Table, TableName, row_hash};
 
 /// Batches that are decoded at a time.
 const DECODED_AT_ONCE: usize = 2;
@@ -116,8 +116,20 @@ pub async fn fingerprint(
     table: &Table,
     select: Select,
 ) -> Result<Fingerprint> {
-    let encoder = RowEncoder::new(table, 0);
     let mut total = Fingerprint::default();
+    hashes(connection, table, select, |hash| total.add(hash)).await?;
+    Ok(total)
+}
+
+/// Hands over the hash of each row of such a SELECT.
+pub async fn hashes(
+    connection: &mut SqliteConnection,
+    table: &Table,
+    select: Select,
+    mut seen: impl FnMut(u128) + Send,
+) -> Result<()> {
+    let hashes = |tuples: Tuples| tuples.iter().map(row_hash).collect::<Vec<u128>>();
+    let encoder = RowEncoder::new(table, 0);
     let mut tuples = Tuples::default();
     // Safe: made by `owner`, which quotes names and binds ids.
     let mut rows = sqlx::query_with(AssertSqlSafe(select.sql), select.arguments).fetch(connection);
@@ -125,11 +137,11 @@ pub async fn fingerprint(
         encoder.push(&row, &mut tuples).map_err(|error| unreadable(&table.name, error))?;
         if is_full(&tuples) {
             let full = std::mem::take(&mut tuples);
-            total += compute(move || Fingerprint::of(&full)).await?;
+            compute(move || hashes(full)).await?.into_iter().for_each(&mut seen);
         }
     }
-    total += compute(move || Fingerprint::of(&tuples)).await?;
-    Ok(total)
+    compute(move || hashes(tuples)).await?.into_iter().for_each(&mut seen);
+    Ok(())
 }
 
 fn append(encoder: &RowEncoder, row: &SqliteRow, out: &mut OwnedTuples) -> Result<(), ValueError> {

@@ -2,7 +2,7 @@
 //! columns' domains, and a partition to go to.
 
 use super::Dialect;
-use crate::model::{Check, Column, Table, UserType};
+use crate::model::{Check, Column, Table, UserType, quote_identifier};
 
 /// A demand that rows of the snapshot may not meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,5 +77,22 @@ pub fn conditions(taken: &Table, live: &Table, dialect: Dialect) -> Vec<Conditio
         }),
         refused: format!("table '{table}' has no partition to go to"),
     });
-    checks.chain(partitions).collect()
+    checks.chain(partitions).chain(large_objects(taken, live)).collect()
+}
+
+/// Snapshots hold the numbers of large objects, not the objects: those that are named must be there.
+fn large_objects<'a>(taken: &'a Table, live: &'a Table) -> impl Iterator<Item = Condition> + 'a {
+    let kept = taken.large_objects.iter().filter(|column| live.column(column).is_some());
+    kept.map(|column| Condition {
+        sql: format!(
+            "{} IN (SELECT m.oid FROM pg_catalog.pg_largeobject_metadata m)",
+            quote_identifier(column)
+        ),
+        domain: None,
+        covered: None,
+        refused: format!(
+            "column '{column}' of table '{}' names large objects that are gone, and snapshots do not hold them,",
+            live.name
+        ),
+    })
 }

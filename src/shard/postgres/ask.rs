@@ -64,11 +64,11 @@ pub async fn ask(
         Question::Fails(conditions) => (fails(&asked, conditions), None),
     };
     let unfit = |error| Error::failed(format!("unable to ask about rows of '{}'", table.name)).because(error);
-    let array = row_type.bind(table, rows.tuples, needed).map_err(unfit)?;
+    let arrays = row_type.bind(table, rows.tuples, needed).map_err(unfit)?;
     let unable = |error| failure(format!("unable to ask about rows of '{}'", table.name), error);
     // Safe: quoted identifiers, and expressions that the server itself gave; the rows are bound. A prepared
     // statement: it comes again with every tenant, and looking up its row type would end an unnamed one.
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(array);
+    let query = arrays.into_iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, array| query.bind(array));
     let found = query.fetch_all(&mut *connection).await.map_err(unable)?;
     let mut answers = Vec::with_capacity(found.len());
     let mut places = Vec::with_capacity(found.len());

@@ -28,21 +28,6 @@ const SEQUENCES: &str = "select n.nspname::text, c.relname::text
      where c.relkind = 'S' and not (has_sequence_privilege(c.oid, 'select')
                                  and has_sequence_privilege(c.oid, 'update'))";
 
-/// Columns that may point at large objects, where there are any. A large object is no row of a table: it has no
-/// owner to be found, and only its number is carried.
-const LARGE_OBJECTS: &str = concat!(
-    with_user_tables!(),
-    ", number(oid) as (
-         select 'pg_catalog.oid'::regtype::oid
-         union all
-         select t.oid from number join pg_type t on t.typbasetype = number.oid and t.typtype = 'd')
-     select u.schema, u.name, a.attname::text
-     from user_tables u
-     join pg_attribute a on a.attrelid = u.oid and a.attnum > 0 and not a.attisdropped
-     where a.atttypid in (select oid from number) and exists (select from pg_largeobject_metadata)
-     order by u.schema, u.name, a.attnum"
-);
-
 /// Materialised views and the tables that they are made of, through other views too.
 const MATERIALIZED: &str = concat!(
     with_user_tables!(),
@@ -90,7 +75,6 @@ pub async fn read(connection: &mut PgConnection) -> Result<Facts> {
         let obstacle = format!("column '{}': type '{}' has no binary form", found.column, found.type_name);
         add(&mut obstacles, &found.table, obstacle);
     }
-    let warnings = large_objects(connection).await.map_err(unable)?;
     let triggers_stay_on = triggers_stay_on(connection, &role).await.map_err(unable)?;
     let materialized = materialized(connection).await.map_err(unable)?;
     Ok(Facts {
@@ -99,7 +83,7 @@ pub async fn read(connection: &mut PgConnection) -> Result<Facts> {
         role,
         tables: catalog.tables,
         obstacles,
-        warnings,
+        warnings: Vec::new(),
         triggers_stay_on,
         unlockable,
         materialized,
@@ -184,13 +168,4 @@ async fn materialized(
         views.entry(TableName::new(view_schema, view)).or_default().insert(TableName::new(schema, table));
     }
     Ok(views)
-}
-
-async fn large_objects(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
-    let rows: Vec<(String, String, String)> = sqlx::query_as(LARGE_OBJECTS).fetch_all(connection).await?;
-    let warning = |(schema, name, column): (String, String, String)| {
-        let table = TableName::new(schema, name);
-        format!("column '{column}' of table '{table}' may point at large objects, which are not restored")
-    };
-    Ok(rows.into_iter().map(warning).collect())
 }

@@ -36,6 +36,7 @@ use crate::limits::{
 use crate::model::wire::Tuples;
 use crate::model::{
     Fingerprint, ForeignKey, OwnedTable, PlanHash, Sequence, TableName, TenantId, UniqueKey, quote_identifier,
+    row_hash,
 };
 
 const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED;
@@ -203,9 +204,18 @@ impl Session for PostgresSession {
 
     async fn read_back(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint> {
         self.begin_step()?;
-        let fingerprint = self.copy_out(table, tenant).await?;
+        let mut fingerprint = Fingerprint::default();
+        self.copy_out(table, tenant, |hash| fingerprint.add(hash)).await?;
         self.sound = true;
         Ok(fingerprint)
+    }
+
+    async fn row_hashes(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<HashMap<u128, u64>> {
+        self.begin_step()?;
+        let mut hashes = HashMap::new();
+        self.copy_out(table, tenant, |hash| *hashes.entry(hash).or_default() += 1).await?;
+        self.sound = true;
+        Ok(hashes)
     }
 
     async fn tables_with_rows(
@@ -420,7 +430,13 @@ impl PostgresSession {
         owner::belongs_to(&self.relations, &owned.table.name, &owned.owners, TENANT_FROM_SETTING)
     }
 
-    async fn copy_out(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint> {
+    /// Hashes all rows of the tenant in a table.
+    async fn copy_out(
+        &mut self,
+        table: &OwnedTable,
+        tenant: &TenantId,
+        mut seen: impl FnMut(u128) + Send,
+    ) -> Result<()> {
         let name = &table.table.name;
         let unable = |error| failure(format!("unable to read back table '{name}'"), error);
         self.set_tenant(tenant).await.map_err(unable)?;
@@ -431,18 +447,21 @@ impl PostgresSession {
         let mut stream = self.connection.copy_out_raw(&sql).await.map_err(unable)?;
         let (mut framing, mut tuples) = (TupleReader::default(), Tuples::default());
         let broken = |error| Error::interrupted(format!("unable to read back table '{name}'")).because(error);
-        let mut fingerprint = Fingerprint::default();
         while let Some(chunk) = stream.next().await {
             framing.read(&chunk.map_err(unable)?, &mut tuples).map_err(broken)?;
             if tuples.len() >= BATCH_ROWS_MAX || tuples.bytes.len() >= BATCH_BYTES_MAX {
                 let full = std::mem::take(&mut tuples);
-                fingerprint += compute(move || Fingerprint::of(&full)).await?;
+                compute(move || hashes(&full)).await?.into_iter().for_each(&mut seen);
             }
         }
         framing.finish().map_err(broken)?;
-        fingerprint += compute(move || Fingerprint::of(&tuples)).await?;
-        Ok(fingerprint)
+        compute(move || hashes(&tuples)).await?.into_iter().for_each(&mut seen);
+        Ok(())
     }
+}
+
+fn hashes(tuples: &Tuples) -> Vec<u128> {
+    tuples.iter().map(row_hash).collect()
 }
 
 /// Ends a COPY whose rows cannot be had. The session is unsound from here on, so it does not matter how that

@@ -6,7 +6,7 @@
 //! inserted into such tables, and unattributed beyond. Neither sees rows that are deleted to make room (`OR
 //! REPLACE`), so every insert says `OR ABORT`, which also overrides what triggers and constraints say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -165,6 +165,14 @@ impl Session for SqliteSession {
 
     async fn read_back(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint> {
         rows::fingerprint(&mut self.connection, &table.table, owner::select_stored(table, tenant)?).await
+    }
+
+    async fn row_hashes(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<HashMap<u128, u64>> {
+        let select = owner::select_stored(table, tenant)?;
+        let mut hashes = HashMap::new();
+        rows::hashes(&mut self.connection, &table.table, select, |hash| *hashes.entry(hash).or_default() += 1)
+            .await?;
+        Ok(hashes)
     }
 
     async fn tables_with_rows(

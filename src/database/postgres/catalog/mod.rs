@@ -15,6 +15,7 @@
 mod columns;
 mod feeds;
 mod keys;
+pub mod large_objects;
 mod writes;
 
 use std::collections::{BTreeMap, HashMap};

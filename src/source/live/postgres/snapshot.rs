@@ -45,10 +45,12 @@ impl Snapshot {
         let mut leader = target.connect().await?;
         sqlx::raw_sql(BEGIN).execute(&mut leader).await.map_err(unable)?;
         let instant = export(&mut leader).await.map_err(unable)?;
-        let catalog = catalog::read(&mut leader).await?;
+        let mut catalog = catalog::read(&mut leader).await?;
         let wanted = wanted(&catalog, tenancy)?;
         lock(&mut leader, &wanted).await.map_err(unable)?;
         refuse_replaced_files(&mut leader, &catalog.relations, &wanted).await?;
+        let relations = &catalog.relations;
+        catalog::large_objects::read(&mut leader, relations, &mut catalog.tables).await?;
         let blocks = blocks(&mut leader).await.map_err(unable)?;
         let (identity, server_version) = catalog::identity(&mut leader).await?;
 

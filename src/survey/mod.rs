@@ -6,6 +6,8 @@
 //! ```
 
 mod drift;
+mod keys;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,12 +22,13 @@ use crate::error::{Error, Result};
 use crate::extract;
 use crate::missing::missing;
 use crate::model::{Belongs, Fingerprint, OwnedTable, ShardName, Table, TableName, TenantId, TypeKind};
-use crate::plan::{Findings, Request, ShardFindings, TableDrift, TenantTable, rails};
+use crate::plan::{Findings, Policies, Request, ShardFindings, Standing, TableDrift, TenantTable, rails};
 use crate::progress::Progress;
 use crate::shard::{self, Facts, Shard};
 use crate::snapshot::{self, Selector, Snapshot, Store};
 use crate::source::snapshot_store::SnapshotSource;
 use crate::source::{Scan, Source};
+use standing::{Comparison, Parents};
 
 /// Every shard of a configuration with its snapshot.
 pub struct Survey {
@@ -124,7 +127,8 @@ impl Survey {
         for surveyed in &self.shards {
             // Without a clean list there will be no plan: what the tenants hold is not worth reading.
             let wanted = if unknown.is_empty() { tenants.as_slice() } else { &[] };
-            shards.push(surveyed.findings(wanted, progress).await?);
+            let policies = surveyed.policies(request)?;
+            shards.push(surveyed.findings(wanted, policies, progress).await?);
         }
         let names = tenants.into_iter().map(|id| (id.clone(), names.get(&id).cloned().flatten())).collect();
         Ok(Findings { shards, root_shard: self.root_shard.clone(), names, other_kinds })
@@ -212,6 +216,18 @@ impl Surveyed {
         self.source.snapshot().index().of(tenant, table).iter().map(|entry| entry.rows).sum()
     }
 
+    /// The policy of every table: its own in the configuration, or the command line's.
+    fn policies(&self, request: &Request) -> Result<Policies> {
+        let tables = self.config.conflicts.clone();
+        match tables.keys().find(|name| self.facts.tables.iter().all(|table| table.name != **name)) {
+            None => Ok(Policies { all: request.on_conflict, tables }),
+            Some(name) => Err(Error::usage(format!(
+                "unable to use the configuration of shard '{}': its conflicts name table '{name}', which the database does not have",
+                self.name
+            ))),
+        }
+    }
+
     /// The tables that tenants own rows of, by today's rules and the snapshot's columns.
     fn owned_tables(&self) -> Result<Vec<OwnedTable>> {
         let unable =
@@ -230,7 +246,12 @@ impl Surveyed {
         Ok(owned)
     }
 
-    async fn findings(&self, tenants: &[TenantId], progress: &dyn Progress) -> Result<ShardFindings> {
+    async fn findings(
+        &self,
+        tenants: &[TenantId],
+        policies: Policies,
+        progress: &dyn Progress,
+    ) -> Result<ShardFindings> {
         let snapshot = self.source.snapshot();
         let manifest = snapshot.manifest();
         let mut contents: BTreeMap<TenantId, Vec<TenantTable>> = BTreeMap::new();
@@ -241,18 +262,37 @@ impl Surveyed {
             tenants.iter().flat_map(|id| snapshot.index().of_tenant(id)).map(|entry| entry.rows).sum();
         progress.begin(&format!("reading the tenants' rows of shard '{}'", self.name), Some(rows));
         let mut drift = self.drift(&involved).await?;
+        let mut live = Vec::with_capacity(involved.len());
         for owned in &involved {
-            let changed = drift.entry(owned.table.name.clone()).or_default();
-            let live = match owned.owners.belongs {
+            live.push(match owned.owners.belongs {
                 Belongs::ToOne => self.shard.live_rows(owned, tenants).await?,
                 Belongs::ToReferrers | Belongs::WithParent => BTreeMap::new(),
-            };
-            for tenant in tenants {
+            });
+        }
+        // Where the schema alone stops the plan there is nothing to compare.
+        let is_held = |owned: &OwnedTable| {
+            tenants.iter().any(|tenant| self.rows_in_snapshot(tenant, &owned.table.name) > 0)
+        };
+        let is_refused =
+            |owned: &OwnedTable| drift.get(&owned.table.name).is_some_and(|it| !it.drift.refused.is_empty());
+        let comparable = !involved.iter().any(|owned| is_refused(owned) && is_held(owned));
+        let (mut standings, mut parents) = (BTreeMap::new(), Parents::default());
+        for tenant in tenants {
+            let (shard, tables) = (self.shard.as_ref(), self.facts.tables.as_slice());
+            let mut comparison =
+                comparable.then(|| Comparison::new(shard, tenant, tables, &involved, &mut parents));
+            for (owned, live) in involved.iter().zip(&live) {
+                let changed = drift.entry(owned.table.name.clone()).or_default();
                 let live_rows = live.get(tenant).copied().unwrap_or_default();
-                let found = self.tenant_table(owned, tenant, live_rows, changed, progress);
-                if let Some(found) = found.await? {
+                let found = self.tenant_table(owned, tenant, live_rows, changed, comparison.as_mut(), progress);
+                if let Some((found, standing)) = found.await? {
+                    standings.insert((tenant.clone(), found.table.clone()), standing);
                     contents.entry(tenant.clone()).or_default().push(found);
                 }
+            }
+            for (table, findings) in comparison.map(Comparison::finish).unwrap_or_default() {
+                let standing: &mut Standing = standings.entry((tenant.clone(), table)).or_default();
+                standing.findings.extend(findings);
             }
         }
         progress.finish();
@@ -277,6 +317,8 @@ impl Surveyed {
             unlockable: self.facts.unlockable.clone(),
             materialized: self.facts.materialized.clone(),
             contents,
+            standings,
+            policies,
         })
     }
 
@@ -308,8 +350,9 @@ impl Surveyed {
         tenant: &TenantId,
         live_rows: u64,
         changed: &mut TableDrift,
+        comparison: Option<&mut Comparison<'_>>,
         progress: &dyn Progress,
-    ) -> Result<Option<TenantTable>> {
+    ) -> Result<Option<(TenantTable, Standing)>> {
         let table = &owned.table.name;
         let entries = self.source.snapshot().index().of(tenant, table);
         let fingerprint: Fingerprint = entries.iter().map(|entry| entry.fingerprint).sum();
@@ -319,16 +362,32 @@ impl Surveyed {
         }
         let mut read = Fingerprint::default();
         let mut adapted = None;
+        let written = OwnedTable { table: self.written(table, changed)?, owners: owned.owners.clone() };
+        let mut compared = match comparison {
+            Some(comparison) => Some(comparison.table(&written, live_rows).await?),
+            None => None,
+        };
         if let Some(adaptation) = changed.drift.adaptation.clone() {
-            let written = &self.written(table, changed)?;
-            (read, adapted) =
-                self.read_adapted(&adaptation, written, owned, tenant, changed, progress).await?;
+            (read, adapted) = self
+                .read_adapted(
+                    &adaptation,
+                    &written.table,
+                    owned,
+                    tenant,
+                    changed,
+                    compared.as_mut(),
+                    progress,
+                )
+                .await?;
         } else if fingerprint.rows > 0 {
             let mut chunks = extract::tenant_rows(&self.source, &owned.table, tenant).await?;
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk?;
                 read += chunk.fingerprint;
                 self.check(owned, tenant, &chunk, changed).await?;
+                if let Some(compared) = &mut compared {
+                    compared.see(&chunk).await?;
+                }
                 progress.advance(chunk.tuples.len() as u64, chunk.tuples.bytes.len() as u64);
             }
         }
@@ -340,9 +399,14 @@ impl Surveyed {
             .hint("`reinstate snapshot verify` says which files are rotten")
             .hint("an older snapshot may be whole: --at TIME"));
         }
+        let standing = match compared {
+            Some(compared) => compared.finish().await?,
+            None => Standing::default(),
+        };
         let left = self.left(owned, tenant, changed).await?;
         let (table, rows) = (table.clone(), fingerprint.rows);
-        Ok(Some(TenantTable { table, rows, bytes, fingerprint, adapted, live_rows, left }))
+        let found = TenantTable { table, rows, bytes, fingerprint, adapted, live_rows, left, settled: None };
+        Ok(Some((found, standing)))
     }
 }
 

@@ -1,0 +1,268 @@
+//! What is live already: how a tenant's rows stand against the live ones, and what a policy makes of it. Pure.
+//!
+//! ```text
+//! snapshot's row:  absent ─► inserted      identical ─┐
+//!                                          different ─┴► policy: block the tenant, or leave the live row
+//! live row:        of the tenant, not in the snapshot (a ghost) ─► policy
+//!                  of anybody, with the same key (taken)        ─► blocks the tenant
+//! no live row:     for a foreign key to point at                ─► blocks the tenant
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Fingerprint, ShardName, TableName, TenantId};
+
+/// Rows that one line of text names; the plan file names more.
+const SHOWN_MAX: usize = 3;
+
+/// What to do where rows of a tenant are live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// The tenant is not restored.
+    #[default]
+    Fail,
+    /// Live rows that are equal to the snapshot's stay; anything else keeps the tenant from being restored.
+    SkipIdentical,
+    /// Live rows of the tenant stay as they are, whatever the snapshot says.
+    KeepLive,
+}
+
+/// The policies of one shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policies {
+    /// Of every table without one of its own.
+    pub all: Policy,
+    /// Of single tables.
+    pub tables: BTreeMap<TableName, Policy>,
+}
+
+impl Policies {
+    /// The policy of a table.
+    pub fn of(&self, table: &TableName) -> Policy {
+        self.tables.get(table).copied().unwrap_or(self.all)
+    }
+}
+
+/// How a tenant's rows of one table stand against the live ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Rows that are not live.
+    pub absent: Fingerprint,
+    /// Their bytes, in wire form.
+    pub absent_bytes: u64,
+    /// Rows that are live with the same values.
+    pub identical: Fingerprint,
+    /// Rows whose key is live with other values, as the snapshot has them.
+    pub different: u64,
+    /// Live rows of the tenant that the snapshot does not have.
+    pub ghosts: u64,
+    /// All live rows of the tenant.
+    pub live: Fingerprint,
+    /// Rows that stay erased (`--tombstones`), by their hashes.
+    pub erased: Vec<RowHash>,
+    /// What may stop the tenant.
+    pub findings: Vec<Finding>,
+}
+
+/// Hash of a row's wire form, in hexadecimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowHash(pub u128);
+
+impl Serialize for RowHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:032x}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for RowHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u128::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Rows that may stop a tenant, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finding {
+    /// The reason.
+    pub reason: Reason,
+    /// Rows.
+    pub rows: u64,
+    /// The first of them by name.
+    pub named: Vec<String>,
+}
+
+/// Why a row may stop its tenant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Reason {
+    /// The row is live already.
+    Identical,
+    /// The row is live with other values.
+    Different,
+    /// A live row of the tenant that the snapshot does not have.
+    Ghost,
+    /// Another live row has the row's key.
+    Taken {
+        /// The primary key, unique key or exclusion constraint.
+        key: String,
+    },
+    /// The row points at one that neither is live nor comes back with the tenant.
+    NoParent {
+        /// The foreign key.
+        key: String,
+        /// Where it points to.
+        parent: TableName,
+    },
+}
+
+impl Reason {
+    /// Whether a tenant with such rows is not restored.
+    fn blocks(&self, policy: Policy) -> bool {
+        match self {
+            Self::Identical => policy == Policy::Fail,
+            Self::Different | Self::Ghost => policy != Policy::KeepLive,
+            Self::Taken { .. } | Self::NoParent { .. } => true,
+        }
+    }
+}
+
+/// Why a tenant is not restored: rows of one table, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Obstacle {
+    /// The shard.
+    pub shard: ShardName,
+    /// The table.
+    pub table: TableName,
+    /// The rows.
+    pub finding: Finding,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rows, place) = (self.finding.rows, format!("'{}' of shard '{}'", self.table, self.shard));
+        match &self.finding.reason {
+            Reason::Identical => write!(f, "{rows} rows are live already in {place}")?,
+            Reason::Different => write!(f, "{rows} rows are live with other values in {place}")?,
+            Reason::Ghost => write!(f, "{rows} live rows in {place} are not in the snapshot")?,
+            Reason::Taken { key } => write!(f, "{rows} rows of {place} have a key ('{key}') that is taken")?,
+            Reason::NoParent { key, parent } => write!(
+                f,
+                "{rows} rows of {place} point ('{key}') at rows of '{parent}' that are neither live nor come back"
+            )?,
+        }
+        let named = &self.finding.named[..self.finding.named.len().min(SHOWN_MAX)];
+        let more = rows.saturating_sub(named.len() as u64);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        write!(f, ": {}{more}", named.join("; "))
+    }
+}
+
+/// A tenant of the list that the plan leaves out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockedTenant {
+    /// The tenant.
+    pub id: TenantId,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Why.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// What was decided for a table of a tenant of which not everything is absent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settled {
+    /// The policy.
+    pub policy: Policy,
+    /// Rows that are live with the same values, and stay.
+    pub identical: u64,
+    /// Rows that are live with other values, and stay.
+    pub different: u64,
+    /// Live rows that the snapshot does not have, and stay.
+    pub ghosts: u64,
+    /// Rows that stay erased, by their hashes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub erased: Vec<RowHash>,
+    /// The rows that are inserted.
+    pub inserted: Fingerprint,
+    /// Their bytes, in wire form.
+    pub bytes: u64,
+    /// All rows that the tenant has afterwards.
+    pub expected: Fingerprint,
+}
+
+impl Standing {
+    /// What keeps the tenant from being restored under `policy`.
+    pub fn obstacles(&self, policy: Policy) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(move |finding| finding.reason.blocks(policy))
+    }
+
+    /// The decision for a tenant without obstacles; none is needed where every row is absent.
+    pub fn settle(self, policy: Policy) -> Option<Settled> {
+        if self.live.rows == 0 && self.erased.is_empty() {
+            return None;
+        }
+        let mut expected = self.live;
+        expected += self.absent;
+        Some(Settled {
+            policy,
+            identical: self.identical.rows,
+            different: self.different,
+            ghosts: self.ghosts,
+            erased: self.erased,
+            inserted: self.absent,
+            bytes: self.absent_bytes,
+            expected,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(rows: u64) -> Fingerprint {
+        Fingerprint { rows, sum: u128::from(rows) * 7 }
+    }
+
+    #[test]
+    fn a_policy_decides_what_blocks() {
+        let taken = Reason::Taken { key: "host".into() };
+        let orphan = Reason::NoParent { key: "fk".into(), parent: TableName::new("public", "labels") };
+        let cases = [
+            (Reason::Identical, [true, false, false]),
+            (Reason::Different, [true, true, false]),
+            (Reason::Ghost, [true, true, false]),
+            (taken, [true; 3]),
+            (orphan, [true; 3]),
+        ];
+        for (reason, blocks) in cases {
+            let policies = [Policy::Fail, Policy::SkipIdentical, Policy::KeepLive];
+            assert_eq!(policies.map(|policy| reason.blocks(policy)), blocks, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn what_stays_and_what_comes_add_up() {
+        let standing = Standing { absent: rows(5), ..Standing::default() };
+        assert_eq!(standing.settle(Policy::Fail), None, "nothing is live, nothing to decide");
+        let standing = Standing {
+            absent: rows(5),
+            identical: rows(2),
+            different: 1,
+            ghosts: 1,
+            live: rows(4),
+            ..Standing::default()
+        };
+        let settled = standing.settle(Policy::KeepLive).expect("a decision");
+        assert_eq!((settled.inserted, settled.expected), (rows(5), rows(9)));
+    }
+}

@@ -1,0 +1,108 @@
+//! Rows that are not inserted, since they are live or stay erased: found again inside the transaction, and as many as
+//! the plan says, or the tenant is rolled back.
+
+use std::collections::HashMap;
+
+use arrow::array::BooleanArray;
+use arrow::compute::filter_record_batch;
+use futures::StreamExt;
+
+use super::transaction::Steps;
+use crate::error::{Error, Result};
+use crate::model::wire::Tuples;
+use crate::model::{Chunk, ChunkStream, Fingerprint, OwnedTable, row_hash};
+use crate::plan::{Policy, Settled, TenantTable};
+use crate::shard::{Question, Rows, Session};
+
+/// How often each row is to be left out, by its hash.
+pub(super) type Kept = HashMap<u128, u64>;
+
+/// Finds them.
+pub(super) async fn find(
+    steps: &Steps<'_>,
+    session: &mut dyn Session,
+    owned: &OwnedTable,
+    rows: &TenantTable,
+    settled: &Settled,
+) -> Result<Kept> {
+    let mut kept = Kept::new();
+    let mut live = session.row_hashes(owned, &steps.tenant.id).await?;
+    let mut erased: HashMap<u128, u64> = HashMap::new();
+    settled.erased.iter().for_each(|row| *erased.entry(row.0).or_default() += 1);
+    let primary = owned.table.primary().filter(|_| settled.policy == Policy::KeepLive);
+    let mut read = Fingerprint::default();
+    let (mut identical, mut different) = (0, 0);
+    let mut chunks = steps.rows_of(owned).await?;
+    while let Some(chunk) = chunks.next().await {
+        let mut absent = Tuples::default();
+        for tuple in chunk?.tuples.iter() {
+            let hash = row_hash(tuple);
+            read.add(hash);
+            if take(&mut erased, hash) {
+                *kept.entry(hash).or_default() += 1;
+            } else if take(&mut live, hash) {
+                *kept.entry(hash).or_default() += 1;
+                identical += 1;
+            } else {
+                absent.bytes.extend_from_slice(tuple);
+                absent.ends.push(absent.bytes.len());
+            }
+        }
+        let Some(primary) = &primary else { continue };
+        let answers = session.ask(&Rows { owned, tuples: &absent }, &Question::Taken(primary)).await?;
+        let own = answers.iter().filter(|answer| {
+            answer.live.as_ref().is_some_and(|live| live.owners.contains(&steps.tenant.id))
+        });
+        let hashes: Vec<u128> = absent.iter().map(row_hash).collect();
+        for answer in own {
+            *kept.entry(hashes[answer.row]).or_default() += 1;
+            different += 1;
+        }
+    }
+    let what = match () {
+        () if read != rows.shaped() => "the snapshot's rows are not those that were planned",
+        () if identical != settled.identical || different != settled.different => {
+            "other rows of the tenant are live than when the plan was made"
+        }
+        () => return Ok(kept),
+    };
+    Err(Error::failed(format!("unable to restore table '{}': {what}", rows.table))
+        .hint("make a new plan; it shows what is live now"))
+}
+
+fn take(bag: &mut HashMap<u128, u64>, hash: u128) -> bool {
+    match bag.get_mut(&hash).filter(|left| **left > 0) {
+        None => false,
+        Some(left) => {
+            *left -= 1;
+            true
+        }
+    }
+}
+
+/// The chunks without the rows that are kept.
+pub(super) fn without(chunks: ChunkStream, mut kept: Kept) -> ChunkStream {
+    let rest = chunks.map(move |chunk| {
+        let chunk = chunk?;
+        let mut tuples = Tuples::default();
+        let mut mask = Vec::with_capacity(chunk.tuples.len());
+        for tuple in chunk.tuples.iter() {
+            let goes = !take(&mut kept, row_hash(tuple));
+            mask.push(goes);
+            if goes {
+                tuples.bytes.extend_from_slice(tuple);
+                tuples.ends.push(tuples.bytes.len());
+            }
+        }
+        let batch = filter_record_batch(&chunk.batch, &BooleanArray::from(mask))
+            .map_err(|error| Error::bug("unable to filter rows").because(error))?;
+        let fingerprint = Fingerprint::of(&tuples);
+        Ok(Chunk { batch, tuples, fingerprint })
+    });
+    // Where nothing is left there is nothing to write, and no statement to begin.
+    rest.filter(|chunk| {
+        let empty = chunk.as_ref().is_ok_and(|chunk| chunk.tuples.is_empty());
+        std::future::ready(!empty)
+    })
+    .boxed()
+}

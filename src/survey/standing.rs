@@ -1,0 +1,385 @@
+//! How a tenant's rows stand against the live ones: read once, and asked of the server where it alone can tell.
+//!
+//! ```text
+//! live rows of the tenant (if it has any) ─► key ─► hash
+//! snapshot's chunk ─► identical │ different │ absent ─► keys taken?  parents live?     one question a key and chunk
+//!                                             └► keys that others may point at
+//! end of the tenant ─► parents that neither are live nor came by
+//! ```
+//!
+//! Held in memory: 32 bytes for each live row of the tenant in one table, 16 for each of its rows that a foreign key can
+//! point at, and each distinct key that points elsewhere.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use arrow::array::RecordBatch;
+use futures::StreamExt;
+
+use super::keys::{KeyOf, identity, is_exact};
+use crate::error::{Error, Result};
+use crate::limits::{DIFFERENCES_NAMED_MAX, PARENTS_KNOWN_MAX};
+use crate::model::wire::{Decoder, Tuples, encode};
+use crate::model::{
+    Belongs, Chunk, Fingerprint, ForeignKey, OwnedTable, Table, TableName, TenantId, UniqueKey, row_hash, row_name,
+};
+use crate::plan::conflict::{Finding, Reason, Standing};
+use crate::shard::{LiveRow, Question, Rows, Shard};
+
+/// Keys of live rows that were asked for once: they need not be asked for again for the next tenant.
+#[derive(Default)]
+pub(super) struct Parents(HashMap<(TableName, String), HashSet<u128>>);
+
+/// One tenant in one shard.
+pub(super) struct Comparison<'a> {
+    shard: &'a dyn Shard,
+    tenant: &'a TenantId,
+    /// Tables by name, as they are live.
+    tables: &'a [Table],
+    parents: &'a mut Parents,
+    /// Keys of the tenant's own rows that some foreign key may point at.
+    present: HashMap<(TableName, Vec<String>), HashSet<u128>>,
+    /// References that nothing live answers: by table, key and hash.
+    open: BTreeMap<(TableName, String), HashMap<u128, Open>>,
+}
+
+struct Open {
+    key: ForeignKey,
+    rows: u64,
+    named: String,
+    exact: bool,
+}
+
+impl<'a> Comparison<'a> {
+    /// `involved` are the tables that tenants own rows of.
+    pub fn new(
+        shard: &'a dyn Shard,
+        tenant: &'a TenantId,
+        tables: &'a [Table],
+        involved: &[OwnedTable],
+        parents: &'a mut Parents,
+    ) -> Self {
+        let is_involved = |name: &TableName| involved.iter().any(|owned| owned.table.name == *name);
+        let keys = tables.iter().filter(|table| is_involved(&table.name)).flat_map(|table| &table.foreign_keys);
+        let present = keys
+            .filter(|key| is_involved(&key.parent))
+            .map(|key| ((key.parent.clone(), key.parent_columns.clone()), HashSet::new()))
+            .collect();
+        Self { shard, tenant, tables, parents, present, open: BTreeMap::new() }
+    }
+
+    /// Begins with a table, in its live shape, of which the tenant has so many live rows.
+    pub async fn table<'t>(&'t mut self, owned: &'t OwnedTable, live_rows: u64) -> Result<Compared<'t, 'a>> {
+        let table = &owned.table;
+        let mut live = LiveRows { identity: identity(table), ..LiveRows::default() };
+        if live_rows > 0 {
+            live.read(self.shard, owned, self.tenant).await?;
+        }
+        let keys = table.primary().into_iter().chain(table.unique_keys.iter().cloned());
+        let own_column = owned.owners.only().filter(|way| way.steps.is_empty()).map(|way| &way.column);
+        // A key that holds the tenant's id cannot be taken by anybody else.
+        let is_safe = |key: &UniqueKey| {
+            live_rows == 0 && own_column.is_some_and(|column| key.columns.contains(column))
+        };
+        let keys = keys.filter(|key| !is_safe(key)).collect();
+        Ok(Compared { of: self, owned, live, keys, standing: Standing::default(), tallies: Tallies::default() })
+    }
+
+    /// The references of the tenant's rows that nothing answers.
+    pub fn finish(self) -> BTreeMap<TableName, Vec<Finding>> {
+        let mut found: BTreeMap<TableName, Vec<Finding>> = BTreeMap::new();
+        for ((table, _), open) in self.open {
+            let mut tallies = Tallies::default();
+            for (hash, open) in open {
+                let place = (open.key.parent.clone(), open.key.parent_columns.clone());
+                let is_there = self.present.get(&place).is_some_and(|keys| keys.contains(&hash));
+                if !is_there && open.exact {
+                    let reason = Reason::NoParent { key: open.key.name, parent: open.key.parent };
+                    tallies.add(reason, open.rows, || open.named);
+                }
+            }
+            found.entry(table).or_default().extend(tallies.into_findings());
+        }
+        found
+    }
+}
+
+/// Findings as they are counted.
+#[derive(Default)]
+struct Tallies(BTreeMap<Reason, (u64, Vec<String>)>);
+
+impl Tallies {
+    fn add(&mut self, reason: Reason, rows: u64, name: impl FnOnce() -> String) {
+        let (count, named) = self.0.entry(reason).or_default();
+        *count += rows;
+        if named.len() < DIFFERENCES_NAMED_MAX {
+            named.push(name());
+        }
+    }
+
+    fn into_findings(self) -> impl Iterator<Item = Finding> {
+        self.0.into_iter().map(|(reason, (rows, mut named))| {
+            named.sort();
+            Finding { reason, rows, named }
+        })
+    }
+}
+
+/// The tenant's live rows of one table: by key, or as a multiset where there is none.
+#[derive(Default)]
+struct LiveRows {
+    identity: Option<KeyOf>,
+    by_key: HashMap<u128, u128>,
+    bag: HashMap<u128, u64>,
+    all: Fingerprint,
+}
+
+/// How a row of the snapshot stands.
+enum Stand {
+    Absent,
+    Identical,
+    Different,
+}
+
+impl LiveRows {
+    async fn read(&mut self, shard: &dyn Shard, owned: &OwnedTable, tenant: &TenantId) -> Result<()> {
+        let mut batches = shard.read(owned, tenant).await?;
+        while let Some(batch) = batches.next().await {
+            for tuple in encoded(&owned.table, &batch?)?.iter() {
+                let hash = row_hash(tuple);
+                self.all.add(hash);
+                match &self.identity {
+                    Some(key) => drop(self.by_key.insert(key.whole(tuple)?, hash)),
+                    None => *self.bag.entry(hash).or_default() += 1,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the live row out that is the same row.
+    fn take(&mut self, tuple: &[u8], hash: u128) -> Result<Stand> {
+        if let Some(key) = &self.identity {
+            if self.by_key.is_empty() {
+                return Ok(Stand::Absent);
+            }
+            return Ok(match self.by_key.remove(&key.whole(tuple)?) {
+                None => Stand::Absent,
+                Some(live) if live == hash => Stand::Identical,
+                Some(_) => Stand::Different,
+            });
+        }
+        Ok(match self.bag.get_mut(&hash).filter(|left| **left > 0) {
+            None => Stand::Absent,
+            Some(left) => {
+                *left -= 1;
+                Stand::Identical
+            }
+        })
+    }
+
+    /// The hashes of the rows that nothing took.
+    fn left(&self) -> HashMap<u128, u64> {
+        let keyed = self.by_key.values().map(|hash| (*hash, 1));
+        let bag = self.bag.iter().map(|(hash, left)| (*hash, *left)).filter(|(_, left)| *left > 0);
+        keyed.chain(bag).collect()
+    }
+}
+
+fn encoded(table: &Table, batch: &RecordBatch) -> Result<Tuples> {
+    encode(table, batch).map_err(|error| unfit(table, error))
+}
+
+fn unfit(table: &Table, error: crate::model::wire::WireError) -> Error {
+    Error::failed(format!("unable to compare rows of table '{}'", table.name)).because(error)
+}
+
+/// One table of the tenant.
+pub(super) struct Compared<'t, 'a> {
+    of: &'t mut Comparison<'a>,
+    owned: &'t OwnedTable,
+    live: LiveRows,
+    /// Keys that may be taken.
+    keys: Vec<UniqueKey>,
+    standing: Standing,
+    tallies: Tallies,
+}
+
+/// Rows of a chunk that are not live.
+struct Absent<'c> {
+    batch: &'c RecordBatch,
+    tuples: Tuples,
+    /// Their positions in the batch.
+    places: Vec<usize>,
+}
+
+impl Compared<'_, '_> {
+    /// Looks at a chunk of the snapshot's rows in their live shape.
+    pub async fn see(&mut self, chunk: &Chunk) -> Result<()> {
+        let table = &self.owned.table;
+        self.note_present(&chunk.tuples)?;
+        let elsewhere = self.live_with_others(chunk).await?;
+        let mut absent = Absent { batch: &chunk.batch, tuples: Tuples::default(), places: Vec::new() };
+        for (row, tuple) in chunk.tuples.iter().enumerate() {
+            let hash = row_hash(tuple);
+            if elsewhere.contains(&row) {
+                continue;
+            }
+            let reason = match self.live.take(tuple, hash)? {
+                Stand::Absent => {
+                    self.standing.absent.add(hash);
+                    self.standing.absent_bytes += tuple.len() as u64;
+                    absent.tuples.bytes.extend_from_slice(tuple);
+                    absent.tuples.ends.push(absent.tuples.bytes.len());
+                    absent.places.push(row);
+                    continue;
+                }
+                Stand::Identical => {
+                    self.standing.identical.add(hash);
+                    Reason::Identical
+                }
+                Stand::Different => {
+                    self.standing.different += 1;
+                    Reason::Different
+                }
+            };
+            self.tallies.add(reason, 1, || row_name(table, &chunk.batch, row));
+        }
+        self.ask_for_keys(&absent).await?;
+        self.ask_for_parents(&absent).await
+    }
+
+    /// Ends the table.
+    pub async fn finish(mut self) -> Result<Standing> {
+        let mut left = self.live.left();
+        self.standing.live = self.live.all;
+        self.standing.ghosts = left.values().sum();
+        if self.standing.ghosts > 0 {
+            self.name_ghosts(&mut left).await?;
+        }
+        self.standing.findings = self.tallies.into_findings().collect();
+        Ok(self.standing)
+    }
+
+    async fn name_ghosts(&mut self, left: &mut HashMap<u128, u64>) -> Result<()> {
+        let mut batches = self.of.shard.read(self.owned, self.of.tenant).await?;
+        while let Some(batch) = batches.next().await {
+            let batch = batch?;
+            for (row, tuple) in encoded(&self.owned.table, &batch)?.iter().enumerate() {
+                if let Some(count) = left.get_mut(&row_hash(tuple)).filter(|count| **count > 0) {
+                    *count -= 1;
+                    self.tallies.add(Reason::Ghost, 1, || row_name(&self.owned.table, &batch, row));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note_present(&mut self, tuples: &Tuples) -> Result<()> {
+        let table = &self.owned.table;
+        let pointed_at = self.of.present.iter_mut().filter(|((name, _), _)| *name == table.name);
+        for ((_, columns), keys) in pointed_at {
+            let Some(key) = KeyOf::new(table, columns) else { continue };
+            for tuple in tuples.iter() {
+                keys.extend(key.reference(tuple)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows that belong to whoever points at them and are live: they stay, whatever they are.
+    async fn live_with_others(&self, chunk: &Chunk) -> Result<HashSet<usize>> {
+        let shared = self.owned.owners.belongs != Belongs::ToOne;
+        let Some(primary) = self.owned.table.primary().filter(|_| shared) else { return Ok(HashSet::new()) };
+        let rows = Rows { owned: self.owned, tuples: &chunk.tuples };
+        let answers = self.of.shard.ask(&rows, &Question::Taken(&primary)).await?;
+        Ok(answers.into_iter().map(|answer| answer.row).collect())
+    }
+
+    async fn ask_for_keys(&mut self, absent: &Absent<'_>) -> Result<()> {
+        let rows = Rows { owned: self.owned, tuples: &absent.tuples };
+        let mut named: HashSet<(usize, u128)> = HashSet::new();
+        for key in &self.keys {
+            for answer in self.of.shard.ask(&rows, &Question::Taken(key)).await? {
+                let Some(live) = answer.live else { continue };
+                let own = &absent.tuples.bytes[..absent.tuples.ends[answer.row]];
+                let start = answer.row.checked_sub(1).map_or(0, |before| absent.tuples.ends[before]);
+                let hash = row_hash(&live.tuple);
+                let is_itself = self.live.identity.is_none() && hash == row_hash(&own[start..]);
+                // One live row that takes several keys is told once.
+                if is_itself || !named.insert((answer.row, hash)) {
+                    continue;
+                }
+                let reason = Reason::Taken { key: key.name.clone() };
+                let named = name_taken(self.owned, absent, answer.row, &live);
+                self.tallies.add(reason, 1, || named);
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask_for_parents(&mut self, absent: &Absent<'_>) -> Result<()> {
+        let table = &self.owned.table;
+        for key in &table.foreign_keys {
+            let Some(columns) = KeyOf::new(table, &key.columns) else { continue };
+            let place = (key.parent.clone(), key.parent_columns.clone());
+            let target = (key.parent.clone(), key.parent_columns.join("\u{0}"));
+            let open = self.of.open.entry((table.name.clone(), key.name.clone())).or_default();
+            let known = self.of.parents.0.entry(target).or_default();
+            let own = self.of.present.get(&place);
+            let mut asked: Vec<(u128, usize)> = Vec::new();
+            let mut waiting: HashMap<u128, u64> = HashMap::new();
+            let mut tuples = Tuples::default();
+            for (row, tuple) in absent.tuples.iter().enumerate() {
+                let Some(hash) = columns.reference(tuple)? else { continue };
+                if known.contains(&hash) || own.is_some_and(|own| own.contains(&hash)) {
+                    continue;
+                }
+                if let Some(open) = open.get_mut(&hash) {
+                    open.rows += 1;
+                    continue;
+                }
+                let count = waiting.entry(hash).or_default();
+                *count += 1;
+                if *count == 1 {
+                    asked.push((hash, row));
+                    tuples.bytes.extend_from_slice(tuple);
+                    tuples.ends.push(tuples.bytes.len());
+                }
+            }
+            let rows = Rows { owned: self.owned, tuples: &tuples };
+            let answers = self.of.shard.ask(&rows, &Question::NoParent { key, lock: false }).await?;
+            let lost: HashSet<usize> = answers.into_iter().map(|answer| answer.row).collect();
+            if known.len() > PARENTS_KNOWN_MAX {
+                known.clear();
+            }
+            let parent = self.of.tables.iter().find(|parent| parent.name == key.parent);
+            let exact = parent.is_some_and(|parent| is_exact(table, key, parent));
+            for (place, (hash, row)) in asked.into_iter().enumerate() {
+                if !lost.contains(&place) {
+                    known.insert(hash);
+                    continue;
+                }
+                let named = row_name(table, absent.batch, absent.places[row]);
+                let target = columns.shown(table, absent.batch, absent.places[row]);
+                let named = format!("{named} at {target}");
+                let rows = waiting.get(&hash).copied().unwrap_or(1);
+                open.insert(hash, Open { key: key.clone(), rows, named, exact });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Both rows, and whose the live one is.
+fn name_taken(owned: &OwnedTable, absent: &Absent<'_>, row: usize, live: &LiveRow) -> String {
+    let table = &owned.table;
+    let own = row_name(table, absent.batch, absent.places[row]);
+    let mut decoder = Decoder::new(std::sync::Arc::new(table.clone()));
+    let theirs = match decoder.push(None, &live.tuple) {
+        Ok(()) => row_name(table, &decoder.finish(), 0),
+        Err(_) => "a row of other types".to_owned(),
+    };
+    let owners: Vec<&str> = live.owners.iter().map(TenantId::as_str).collect();
+    let whose = if owners.is_empty() { "of no tenant".to_owned() } else { format!("of tenant {}", owners.join(", ")) };
+    format!("{own} by {theirs} {whose}")
+}
