@@ -157,7 +157,15 @@ fn nullable<'a>(
             let note = format!("; rows that have only {columns} instead are taken for shared ones");
             together(ways, NULLABLE, &note)
         }
-        (Way::Direct(_), 1, None) => together(ways, 0.95, "; where it is NULL the row is shared"),
+        (Way::Direct(_), 1, None) if best.plainly_named => {
+            together(ways, 0.95, "; where it is NULL the row is shared")
+        }
+        // Who gave, made or last used a row that is everybody's.
+        (Way::Direct(_), 1, None) => together(
+            ways,
+            NULLABLE,
+            "; where it is NULL the row is shared, and it is not named like an owner",
+        ),
         (Way::Derived(_), 1, _) => {
             together(ways, NULLABLE, "; its columns may be NULL, and such rows have no owner")
         }

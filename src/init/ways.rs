@@ -20,6 +20,8 @@ pub struct Candidate {
     pub weight: i32,
     /// Every row has it.
     pub required: bool,
+    /// Its column is called after the root and nothing else.
+    pub plainly_named: bool,
     /// What it goes by, in words.
     pub text: String,
     /// How sure it is that the link is one.
@@ -114,10 +116,12 @@ impl Weigher<'_> {
             Way::Derived(link) => &link.columns,
         };
         let required = self.required(columns);
+        let plainly_named = matches!(columns, [column] if self.root.is_plainly_named(column));
         Candidate {
             way,
             weight,
             required,
+            plainly_named,
             text,
             confidence,
             hits: None,

@@ -54,7 +54,10 @@ fn random_tenants_of_random_schemas_come_back_and_nothing_else_changes() {
                         }
                         match bench.run(seed).await {
                             Ok(seen) => totals.lock().expect("totals").add(&seen),
-                            Err(failure) => failures.lock().expect("failures").push((seed, failure)),
+                            Err(failure) => {
+                                eprintln!("seed {seed}: {}", failure.lines().next().unwrap_or_default());
+                                failures.lock().expect("failures").push((seed, failure));
+                            }
                         }
                     }
                 });
@@ -68,9 +71,6 @@ fn random_tenants_of_random_schemas_come_back_and_nothing_else_changes() {
     failures.sort();
     let totals = totals.lock().expect("totals");
     eprintln!("{count} cases: {totals}");
-    for (seed, failure) in &failures {
-        eprintln!("seed {seed}: {}", failure.lines().next().unwrap_or_default());
-    }
     if let Some((seed, failure)) = failures.first() {
         panic!("{} of {count} cases failed; REINSTATE_PROPERTY_SEED={seed}:\n{failure}", failures.len());
     }
