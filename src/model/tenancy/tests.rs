@@ -1,3 +1,5 @@
+//! How rules become ways, which keys may tie tenants together, and what is refused.
+
 use super::*;
 use crate::limits::OWNER_WAYS_MAX;
 use crate::model::{Column, ForeignKey, Table, TenantId, TypeKind};

@@ -5,7 +5,7 @@
 //!                     LEFT JOIN ONLY "s"."issues" … LEFT JOIN ONLY "s"."projects" …
 //!            tenant   … WHERE EXISTS (SELECT FROM ONLY "s"."issues" … WHERE … = ID::bigint)
 //! several    scan     all ways joined; the owner is what the ways that are set agree on
-//!            tenant   … WHERE (r.tableoid, r.ctid) = ANY (first way = ID and no other way <> ID UNION ALL second way …)
+//!            tenant   … WHERE (r.tableoid, r.ctid) = ANY (1st way = ID, no other <> ID UNION ALL 2nd way …)
 //! referenced scan     joined to the distinct pairs (place of the row, tenant): once for each tenant
 //! ```
 //!
