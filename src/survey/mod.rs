@@ -384,8 +384,8 @@ impl Surveyed {
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk?;
                 read += chunk.fingerprint;
-                self.check(owned, tenant, &chunk, changed).await?;
-                if let Some(compared) = &mut compared {
+                let is_readable = self.check(owned, tenant, &chunk, changed).await?;
+                if let Some(compared) = compared.as_mut().filter(|_| is_readable) {
                     compared.see(&chunk).await?;
                 }
                 progress.advance(chunk.tuples.len() as u64, chunk.tuples.bytes.len() as u64);
