@@ -173,9 +173,8 @@ fn findings(tenants: usize) -> Findings {
     };
     let ids = || (0..tenants as i64).map(tenant);
     let database = DatabaseIdentity::Sqlite { path: "bench.db".into() };
-    let unchanged = |table: &Table| {
-        compare(table, Some(table), &Declared::default(), &Values::new(), Dialect::Sqlite)
-    };
+    let unchanged =
+        |table: &Table| compare(table, Some(table), &Declared::default(), &Values::new(), Dialect::Sqlite);
     let drift = tables
         .iter()
         .map(|table| (table.name.clone(), TableDrift { drift: unchanged(table), ..Default::default() }))
