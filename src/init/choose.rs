@@ -157,6 +157,9 @@ fn nullable<'a>(
             let note = format!("; rows that have only {columns} instead are taken for shared ones");
             together(ways, NULLABLE, &note)
         }
+        (Way::Direct(_), 1, None) if best.vague => {
+            together(ways, NULLABLE, "; not all rows have it, and its name does not say that it is the owner")
+        }
         (Way::Direct(_), 1, None) => together(ways, 0.95, "; where it is NULL the row is shared"),
         (Way::Derived(_), 1, _) => {
             together(ways, NULLABLE, "; its columns may be NULL, and such rows have no owner")

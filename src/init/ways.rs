@@ -30,6 +30,8 @@ pub struct Candidate {
     pub barred: Option<String>,
     /// Too little to claim a table for tenants: `created_by` and the like.
     pub weak: bool,
+    /// A tenant column that some rows lack and that is not named after the root: an owner, or a mention.
+    pub vague: bool,
     /// Ways that only make sense together: the kinds of a polymorphic reference, by the column that tells them.
     pub group: Option<String>,
     /// A person has declared it.
@@ -114,6 +116,8 @@ impl Weigher<'_> {
             Way::Derived(link) => &link.columns,
         };
         let required = self.required(columns);
+        let vague =
+            matches!(&way, Way::Direct(tenant) if !required && !self.root.is_plainly_named(&tenant.column));
         Candidate {
             way,
             weight,
@@ -123,6 +127,7 @@ impl Weigher<'_> {
             hits: None,
             barred: None,
             weak: false,
+            vague,
             group: None,
             declared: false,
         }
