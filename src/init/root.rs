@@ -33,6 +33,8 @@ pub struct Root {
     pub name: Option<String>,
     /// What other tables, in any shard, may call a column of tenant ids, in lower case.
     pub names: BTreeSet<String>,
+    /// Those of them that come from its own name and key.
+    own_names: BTreeSet<String>,
 }
 
 /// Names that usually hold what people call a tenant, best first.
@@ -54,6 +56,7 @@ impl Root {
             shard: schema.shard.clone(),
             table: table.name.clone(),
             names: spoken_names(table, &key),
+            own_names: spoken_names(table, &key),
             key,
             kind,
             name,
@@ -86,7 +89,7 @@ impl Root {
 
     /// Whether a column is called after the root and nothing else (`site_id`, not `source_site_id`).
     pub fn is_plainly_named(&self, column: &str) -> bool {
-        spoken_names_of(&self.table.table, &self.key).contains(&column.to_lowercase())
+        self.own_names.contains(&column.to_lowercase())
     }
 }
 

@@ -64,8 +64,7 @@ impl Shop {
         let config = self.config();
         let lines: Vec<&str> = config.lines().collect();
         let named = |line: &&str| line.trim_start_matches("# ").starts_with(&format!("\"{table}\" = {{"));
-        let at =
-            lines.iter().position(|line| named(line)).unwrap_or_else(|| panic!("no {table} in\n{config}"));
+        let at = lines.iter().position(named).unwrap_or_else(|| panic!("no {table} in\n{config}"));
         (lines[at - 1].to_owned(), lines[at].replace(&format!("\"{table}\" = "), ""))
     }
 
