@@ -1,7 +1,7 @@
 //! Rows that belong to whoever points at them: which of a tenant's are missing live, so that they come back with it.
 //!
 //! ```text
-//! rows of the snapshot ─► live by primary key? ─► hanging from a row that is live? ─► marks ─► the chosen rows
+//! rows of the snapshot ─► live by primary key? ─► hanging from a live row? ─► marks ─► the chosen rows
 //! ```
 //!
 //! Asked of the shard for the plan, and again of the session, which sees what other tenants of the plan have brought
@@ -65,8 +65,8 @@ pub async fn missing(ask: &mut dyn Ask, owned: &OwnedTable, mut rows: ChunkStrea
     Ok(chosen)
 }
 
-/// Takes out the chosen rows whose row to hang from has not come back: it was neither live nor in the snapshot, or hangs
-/// itself from a live one. To be asked when the tables above are written.
+/// Takes out the chosen rows whose row to hang from has not come back: it was neither live nor in the snapshot, or
+/// hangs itself from a live one. To be asked when the tables above are written.
 pub async fn attached(
     ask: &mut dyn Ask,
     owned: &OwnedTable,

@@ -10,19 +10,21 @@ use crate::config::Config;
 use crate::error::{EXIT_OK, Error, Kind, Result};
 use crate::limits::{TENANT_ID_BYTES_MAX, TENANTS_LIST_MAX, TENANTS_MAX_DEFAULT};
 use crate::model::{ShardName, TenantId};
-use crate::plan::{ConstraintsChoice, Policy, Request, rails, settle};
+use crate::plan::{ConstraintsChoice, Policy, Request, Tombstones, rails, settle};
 use crate::{report, restore};
 
 /// Dry run: what would be restored, from which snapshot, into which database. Writes nothing but the plan file
 #[derive(clap::Args)]
-#[command(after_help = "A tenant that cannot be restored as it is (rows of it are live, a key of it is taken, a row that it
+#[command(
+    after_help = "A tenant that cannot be restored as it is (rows of it are live, a key of it is taken, a row that it
 points at is gone) is left out of the plan and named, with the rows; the plan holds the others. The exit code is
 then 6: a person must look.
 
 Examples:
   reinstate plan --tenants tenants.txt --at 2026-11-21T07:30:00Z -o plan.json
   reinstate diff --at 2026-11-21T07:30:00Z -o tenants.txt && reinstate plan --tenants tenants.txt \\
-      --at 2026-11-21T07:30:00Z --max-tenants 50 --reason 'INC-4711: script deleted 50 sites' -o plan.json")]
+      --at 2026-11-21T07:30:00Z --max-tenants 50 --reason 'INC-4711: script deleted 50 sites' -o plan.json"
+)]
 pub struct Args {
     /// Tenant ids, one a line; - for standard input. Empty lines and lines that begin with # are skipped
     #[arg(long, value_name = "FILE")]
@@ -55,6 +57,11 @@ pub struct Args {
     #[arg(long, value_name = "POLICY", default_value = "fail", value_parser = Policy::parse)]
     on_conflict: Policy,
 
+    /// Rows that were lawfully erased since the snapshot and stay erased, one JSON object a line:
+    /// {"shard": "product", "table": "public.notes", "key": {"id": 42}}
+    #[arg(long, value_name = "FILE")]
+    tombstones: Option<PathBuf>,
+
     /// Who proves the keys of restored rows: engine (triggers off; the role must be allowed to set
     /// session_replication_role), server (triggers on), or auto: engine where it may
     #[arg(long, value_name = "WHO", default_value = "auto")]
@@ -77,12 +84,16 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
         config.shard(name)?;
     }
     let request = Request {
-        tenants: parse_list(&read_list(&args.tenants)?)?,
+        tenants: parse_list(&read_file(&args.tenants, "tenant list")?)?,
         tenants_max: args.max_tenants,
         reason: args.reason,
         into,
         allow_dropped: args.allow_dropped,
         on_conflict: args.on_conflict,
+        tombstones: match &args.tombstones {
+            Some(path) => Tombstones::parse(&read_file(path, "tombstones")?)?,
+            None => Tombstones::default(),
+        },
         constraints: args.constraints,
     };
     rails::check_cap(&request)?;
@@ -105,8 +116,8 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
     Ok(Kind::Undecided.exit_code())
 }
 
-fn read_list(path: &Path) -> Result<String> {
-    let unable = || Error::usage(format!("unable to read tenant list '{}'", path.display()));
+fn read_file(path: &Path, what: &str) -> Result<String> {
+    let unable = || Error::usage(format!("unable to read {what} '{}'", path.display()));
     let bytes_max = (TENANTS_LIST_MAX * TENANT_ID_BYTES_MAX) as u64;
     let mut text = String::new();
     // One byte more than may be there: a list that is too long is refused, never cut.

@@ -178,6 +178,7 @@ async fn rescue(
         into: Default::default(),
         allow_dropped: false,
         on_conflict: crate::plan::Policy::Fail,
+        tombstones: Default::default(),
         constraints: Default::default(),
     };
     let plan = restore::dry_run(config, store, &pick, &request, progress.as_ref()).await?;

@@ -43,7 +43,7 @@ pub fn choose(table: &Table, all: &[Candidate], usable: &[usize], parents: &Pare
     } else if best.required {
         required(best, &order, parents)
     } else {
-        nullable(table, best, &order)
+        nullable(table, best, &order, parents)
     };
     let mut inferred = Inferred::decided(choice.rule(), choice.evidence, choice.confidence);
     inferred.ways = all.iter().map(|one| considered(one, &choice.ways, &order)).collect();
@@ -109,9 +109,21 @@ fn required<'a>(best: &'a Candidate, order: &[&'a Candidate], parents: &Parents)
 }
 
 /// A row may lack the best way: the owner is whichever is set.
-fn nullable<'a>(table: &Table, best: &'a Candidate, order: &[&'a Candidate]) -> Choice<'a> {
-    let optional: Vec<&Candidate> =
-        order.iter().copied().filter(|other| !other.required && other.group.is_none()).collect();
+fn nullable<'a>(
+    table: &Table,
+    best: &'a Candidate,
+    order: &[&'a Candidate],
+    parents: &Parents,
+) -> Choice<'a> {
+    // What leads to the tenant by the same column says the same.
+    let column = (parents.tenant_column)(best);
+    let same = |other: &Candidate| column.is_some() && (parents.tenant_column)(other) == column;
+    let counts = |other: &Candidate| std::ptr::eq(other, best) || !same(other);
+    let optional: Vec<&Candidate> = order
+        .iter()
+        .copied()
+        .filter(|other| !other.required && other.group.is_none() && counts(other))
+        .collect();
     for check in table.checks.iter().filter(|check| is_about_presence(check)) {
         let named =
             |candidate: &&&Candidate| candidate.columns().iter().all(|name| check.columns.contains(name));

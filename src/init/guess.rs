@@ -86,7 +86,7 @@ struct Guesser<'a> {
 impl Guesser<'_> {
     fn guess(&self, link: Link, how: How) -> Guess {
         let keyed = link.columns.len() == 1 && has_key_of_its_own(self.table, &link.columns[0]);
-        Guess { table: self.table.name.clone(), link, how, keyed, hits: None }
+        Guess { table: self.table.name.clone(), link, how, keyed, unnamed: None, hits: None }
     }
 
     fn by_names(&self) -> Vec<Guess> {
@@ -106,9 +106,7 @@ impl Guesser<'_> {
                 && (!in_key || self.root.is_plainly_named(&column.name));
             if tenant {
                 found.push(self.guess(self.to_root(column), How::Tenant));
-            } else if has_key_of_its_own(self.table, &column.name)
-                || kind_columns.contains(column.name.as_str())
-            {
+            } else if in_key || kind_columns.contains(column.name.as_str()) {
                 continue;
             } else if let Some(target) = self.declared_target(column) {
                 found.push(target);
@@ -204,15 +202,20 @@ impl Guesser<'_> {
         fitting.then(|| self.guess(link, How::Each))
     }
 
-    /// One guess for each kind that a polymorphic reference names; a kind that names no table makes the pair none.
+    /// One guess for each kind that a polymorphic reference names; none if no kind names a table.
     fn polymorphic(&self, kinds: &HashMap<(TableName, String), Vec<String>>) -> Vec<Guess> {
         let mut found = Vec::new();
         for (kind, id) in polymorphic_pairs(self.table) {
             let values =
                 kinds.get(&(self.table.name.clone(), kind.to_owned())).map_or(&[][..], Vec::as_slice);
-            let links: Option<Vec<Link>> = values.iter().map(|value| self.of_kind(kind, id, value)).collect();
-            let links = links.filter(|_| values.len() <= KINDS_MAX).unwrap_or_default();
-            found.extend(links.into_iter().map(|link| self.guess(link, How::Kind)));
+            if values.len() > KINDS_MAX {
+                continue;
+            }
+            let links: Vec<Option<Link>> = values.iter().map(|value| self.of_kind(kind, id, value)).collect();
+            let unnamed = values.iter().zip(&links).find(|(_, link)| link.is_none()).map(|(value, _)| value);
+            let known = links.iter().flatten().cloned();
+            found
+                .extend(known.map(|link| Guess { unnamed: unnamed.cloned(), ..self.guess(link, How::Kind) }));
         }
         found
     }

@@ -205,7 +205,7 @@ impl<'a> Graph<'a> {
 
     fn finish(&self, found: &mut Found) {
         for (name, inferred) in found.iter_mut().filter(|(_, inferred)| inferred.is_owned()) {
-            if is_local_state(&name.table) && inferred.confidence < 1.0 {
+            if is_local_state(&name.schema, &name.table) && inferred.confidence < 1.0 {
                 inferred.confidence = inferred.confidence.min(0.6);
                 inferred
                     .evidence

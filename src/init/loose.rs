@@ -10,7 +10,7 @@ use super::infer::{Found, Graph};
 use super::names::{is_catalogue, is_framework, is_referenced_thing, plain};
 use super::{HIT_RATE_MIN, HITS_MIN, How, Inferred};
 use crate::limits::OWNER_WAYS_MAX;
-use crate::model::{Link, Reference, Rule, Table, TableName, Tenancy};
+use crate::model::{Link, Reference, Rule, Table, TableName, Tenancy, Way};
 
 /// Named like people or files, and tenants' rows point at it.
 const REFERENCED: f64 = 0.75;
@@ -153,7 +153,7 @@ fn hanging(graph: &Graph, found: &mut Found) {
             else {
                 continue;
             };
-            let crate::model::Way::Derived(link) = &best.way else { continue };
+            let Way::Derived(link) = &best.way else { continue };
             let evidence =
                 format!("{}; its rows hang from rows that belong to whoever points at them", best.text);
             let rule = Rule::Derived(Link::clone(link));
@@ -193,9 +193,13 @@ fn ownerless(graph: &Graph, table: &Table, references: &References, found: &Foun
         Some(near) => {
             let why =
                 near.barred.clone().unwrap_or_else(|| "that alone does not make the row a tenant's".into());
+            let together =
+                candidates.iter().filter(|other| other.group.is_some() && other.group == near.group);
+            let ways: Vec<Way> = together.map(|other| other.way.clone()).collect();
             let rule = match near.way.clone() {
-                crate::model::Way::Direct(tenant) => Rule::Direct { column: tenant.column },
-                crate::model::Way::Derived(link) => Rule::Derived(link),
+                _ if ways.len() > 1 => Rule::Either { ways },
+                Way::Direct(tenant) => Rule::Direct { column: tenant.column },
+                Way::Derived(link) => Rule::Derived(link),
             };
             Inferred::open(format!("{}, but {why}", near.text), Some(rule))
         }

@@ -103,6 +103,8 @@ pub struct Guess {
     pub how: How,
     /// A foreign key says that the column references something else.
     pub keyed: bool,
+    /// A kind of a polymorphic reference that names no table: what its rows reference is not known.
+    pub unnamed: Option<String>,
     /// How often it resolves; `None` while nobody knows.
     pub hits: Option<Hits>,
 }

@@ -129,8 +129,8 @@ pub fn is_catalogue(table: &str) -> bool {
 }
 
 /// State of the installation that happens to name tenants' rows: replication, search indexing, queues.
-pub fn is_local_state(table: &str) -> bool {
-    const STATE: [&str; 25] = [
+pub fn is_local_state(schema: &str, table: &str) -> bool {
+    const STATE: [&str; 24] = [
         "geo",
         "replication",
         "replica",
@@ -143,7 +143,6 @@ pub fn is_local_state(table: &str) -> bool {
         "queued",
         "outbox",
         "inbox",
-        "job",
         "cache",
         "cached",
         "lock",
@@ -157,7 +156,7 @@ pub fn is_local_state(table: &str) -> bool {
         "staging",
         "backup",
     ];
-    has_word(table, &STATE)
+    has_word(table, &STATE) || has_word(schema, &STATE) || plain(schema) == "local"
 }
 
 /// Tables in which frameworks and extensions keep their own books.
@@ -221,9 +220,8 @@ mod tests {
 
     #[test]
     fn kinds_of_tables_are_told_by_their_names() {
-        assert!(
-            is_local_state("geo_nodes") && is_local_state("search_index_queue") && !is_local_state("jobless")
-        );
+        assert!(is_local_state("public", "geo_nodes") && is_local_state("search", "documents"));
+        assert!(!is_local_state("ci", "jobs") && !is_local_state("public", "lockers"));
         assert!(is_people("users") && is_people("team_members") && !is_people("user_settings"));
         assert!(is_referenced_thing("stored_files") && !is_referenced_thing("file_types"));
         assert!(is_catalogue("issue_types") && !is_catalogue("issues"));

@@ -386,6 +386,29 @@ fn one_kind_that_does_not_resolve_makes_the_pair_no_reference() {
 }
 
 #[test]
+fn a_kind_that_names_no_table_is_a_question_with_a_beginning() {
+    let kinds: [(&str, &str, &[&str]); 1] = [("events", "target_type", &["Issue", "Project", "Robot"])];
+    let hits = |_: &Guess| Some(Hits { rows: 100, found: 100 });
+    let found = inferred_with(loose_schema(), &Declarations::default(), &kinds, hits);
+    let events = &found.tables[&TableName::new("public", "events")];
+    assert!(events.evidence.ends_with("but target_type also says 'Robot', which names no table"));
+    assert!(matches!(&events.suggestion, Some(Rule::Either { ways }) if ways.len() == 2), "{events:?}");
+}
+
+#[test]
+fn a_link_that_carries_the_tenant_column_is_no_other_way() {
+    let mut metrics = table("metrics", &[ID, "site_id!=sites"]);
+    let key_columns = vec!["site_id".to_owned(), "id".to_owned()];
+    metrics.unique_keys.push(UniqueKey { name: "k".into(), columns: key_columns, ..UniqueKey::default() });
+    let mut notes = table("metric_notes", &[ID, "site_id", "metric_id"]);
+    key(&mut notes, &["site_id", "metric_id"], "metrics", &["site_id", "id"]);
+    let hits = |_: &Guess| Some(Hits { rows: 100, found: 100 });
+    let tables = vec![table("sites", &[ID]), metrics, notes];
+    let found = inferred_with(tables, &Declarations::default(), &[], hits);
+    check_rules(&found, &[("metric_notes", "direct site_id")]);
+}
+
+#[test]
 fn what_a_person_declares_wins() {
     let declared: Declarations = toml::from_str(
         r#"names = { belongs_to = "public.projects.id", org = "public.sites.id" }

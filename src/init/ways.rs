@@ -191,7 +191,10 @@ impl Weigher<'_> {
                 format!("column {columns} references {} where it is said to be '{kind}'", guess.link.parent)
             }
         };
-        let (text, confidence, barred) = judge(guess, said);
+        let (text, confidence, mut barred) = judge(guess, said);
+        if let (Some(kind), Some(when)) = (&guess.unnamed, &guess.link.when) {
+            barred = Some(format!("{} also says '{kind}', which names no table", when.column));
+        }
         let weight = match guess.how {
             How::Tenant => {
                 self.tenant_weight(&guess.link.columns[0], false) - if guess.keyed { 60 } else { 3 }

@@ -258,6 +258,9 @@ pub struct Trigger {
     /// may write others.
     #[serde(default)]
     pub writes: Vec<TableName>,
+    /// Those that it names behind INSERT INTO: where it fires on DELETE, a queue of what was deleted perhaps.
+    #[serde(default)]
+    pub inserts: Vec<TableName>,
 }
 
 impl Trigger {

@@ -36,8 +36,7 @@ pub fn make(request: &Request, findings: Findings, now: Timestamp) -> Result<Pla
     shards.sort_by_key(|shard| (shard.name == findings.root_shard, shard.name.clone()));
     let is_blocked = |id: &&TenantId| blocked.iter().any(|tenant| tenant.id == **id);
     let going = request.tenants.iter().filter(|id| !is_blocked(id));
-    let mut tenants: Vec<TenantPlan> =
-        going.map(|id| tenant_plan(id.clone(), &findings, &shards)).collect();
+    let mut tenants: Vec<TenantPlan> = going.map(|id| tenant_plan(id.clone(), &findings, &shards)).collect();
     // Largest first: the long ones must not be left for the end.
     tenants.sort_by_key(|tenant| std::cmp::Reverse(tenant.bytes()));
     settle::require_some(&tenants, &blocked)?;

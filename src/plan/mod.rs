@@ -15,6 +15,7 @@ mod make;
 mod order;
 pub mod rails;
 pub mod settle;
+pub mod tombstones;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,11 +28,12 @@ use crate::model::{
     TenantId,
 };
 
+pub use conflict::{BlockedTenant, Policies, Policy, Settled, Standing};
 pub use constraints::{Constraints, ConstraintsChoice, Prover};
 pub use drift::schema_hash;
-pub use conflict::{BlockedTenant, Policies, Policy, Settled, Standing};
 pub use make::make;
 pub use rails::ApprovedPlan;
+pub use tombstones::Tombstones;
 
 /// The version of the plan file's format.
 pub const PLAN_FORMAT: u32 = 1;
@@ -51,6 +53,8 @@ pub struct Request {
     pub allow_dropped: bool,
     /// What to do about live rows of a tenant, where the configuration gives a table no policy of its own.
     pub on_conflict: Policy,
+    /// Rows that stay erased.
+    pub tombstones: Tombstones,
     /// Who shall prove the keys of restored rows.
     pub constraints: ConstraintsChoice,
 }

@@ -64,7 +64,8 @@ pub(super) fn require_some(tenants: &[TenantPlan], blocked: &[BlockedTenant]) ->
 
 /// What a person can do about blocked tenants.
 pub fn hints(blocked: &[BlockedTenant]) -> Vec<&'static str> {
-    let reasons = || blocked.iter().flat_map(|tenant| &tenant.obstacles).map(|obstacle| &obstacle.finding.reason);
+    let reasons =
+        || blocked.iter().flat_map(|tenant| &tenant.obstacles).map(|obstacle| &obstacle.finding.reason);
     let mut hints = Vec::new();
     if reasons().any(|reason| matches!(reason, Reason::Identical | Reason::Different | Reason::Ghost)) {
         hints.push("take these tenants off the list if they were not deleted or are back already (`reinstate diff` shows which are gone)");

@@ -50,9 +50,9 @@ pub(super) async fn find(
         }
         let Some(primary) = &primary else { continue };
         let answers = session.ask(&Rows { owned, tuples: &absent }, &Question::Taken(primary)).await?;
-        let own = answers.iter().filter(|answer| {
-            answer.live.as_ref().is_some_and(|live| live.owners.contains(&steps.tenant.id))
-        });
+        let own = answers
+            .iter()
+            .filter(|answer| answer.live.as_ref().is_some_and(|live| live.owners.contains(&steps.tenant.id)));
         let hashes: Vec<u128> = absent.iter().map(row_hash).collect();
         for answer in own {
             *kept.entry(hashes[answer.row]).or_default() += 1;

@@ -1,5 +1,5 @@
-//! Rows that belong to whoever points at them: decided anew inside the transaction, since another tenant of the plan may
-//! have brought the same row back since the dry run.
+//! Rows that belong to whoever points at them: decided anew inside the transaction, since another tenant of the plan
+//! may have brought the same row back since the dry run.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -37,8 +37,8 @@ pub(super) async fn restore(
     };
     let steps = Steps { run, connected, planned, tenant, part };
     match steps.write_and_prove(session.as_mut(), started_at).await {
-        Ok((verdict, dropped)) => {
-            let (rows, bytes) = (part.rows(), part.bytes());
+        Ok((verdict, rows, dropped)) => {
+            let bytes = part.bytes();
             session.commit().await?;
             Ok(ShardStatus::Restored { rows, bytes, verdict, dropped })
         }
@@ -61,12 +61,12 @@ pub(super) struct Steps<'a> {
 
 impl Steps<'_> {
     /// Everything between begin and commit. An equal verdict is the only way out that leads to a commit; with it
-    /// come the files that hold values without a column.
+    /// come the rows that were written and the files that hold values without a column.
     async fn write_and_prove(
         &self,
         session: &mut dyn Session,
         started_at: Timestamp,
-    ) -> Result<(Verdict, Vec<PathBuf>)> {
+    ) -> Result<(Verdict, u64, Vec<PathBuf>)> {
         let mut dropped = Vec::new();
         let tables = self.tables()?;
         let mut choice = self.choose(session, &tables).await?;
@@ -83,13 +83,13 @@ impl Steps<'_> {
             proof.prove(session).await?;
         }
         let verdict = self.read_back(session, &choice).await?;
-        self.check_writes(session, &choice).await?;
+        let rows = self.check_writes(session, &choice).await?;
         let entry = JournalEntry {
             plan: self.run.hash().clone(),
             tenant: self.tenant.id.clone(),
             snapshot: self.planned.snapshot.clone(),
             run: self.run.name.clone(),
-            rows: self.part.rows(),
+            rows,
             bytes: self.part.bytes(),
             fingerprint: verdict.fingerprint(),
             started_at,
@@ -97,7 +97,7 @@ impl Steps<'_> {
             transaction_id: session.transaction_id().await?,
         };
         session.record(&entry).await?;
-        Ok((verdict, dropped))
+        Ok((verdict, rows, dropped))
     }
 
     fn tables(&self) -> Result<Vec<(&OwnedTable, &TenantTable)>> {
@@ -213,12 +213,14 @@ impl Steps<'_> {
             .hint("rows may have been created for the tenant since the deletion, or a trigger changes values on INSERT"))
     }
 
-    async fn check_writes(&self, session: &mut dyn Session, choice: &Choice) -> Result<()> {
+    /// Compares what was written with what was to be written; the number of rows.
+    async fn check_writes(&self, session: &mut dyn Session, choice: &Choice) -> Result<u64> {
         let expected: BTreeMap<TableName, u64> =
             self.part.tables.iter().map(|rows| (rows.table.clone(), choice.rows(rows))).collect();
         let written = session.write_set().await?;
         let triggers_off = self.planned.constraints.by_engine();
-        verify::check_write_set(&expected, &written, &self.planned.tables, triggers_off)
+        verify::check_write_set(&expected, &written, &self.planned.tables, triggers_off)?;
+        Ok(expected.values().sum())
     }
 }
 

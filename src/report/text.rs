@@ -74,10 +74,12 @@ pub fn plan(plan: &Plan, detail: bool) -> String {
 fn settled(plan: &Plan) -> String {
     let mut out = String::new();
     for tenant in &plan.tenants {
-        let tables = tenant.shards.iter().flat_map(|shard| shard.tables.iter().map(move |table| (shard, table)));
+        let tables =
+            tenant.shards.iter().flat_map(|shard| shard.tables.iter().map(move |table| (shard, table)));
         for (shard, table) in tables {
             let Some(settled) = &table.settled else { continue };
-            let (policy, place) = (settled.policy.name(), format!("{} of shard {}", table.table, shard.shard));
+            let (policy, place) =
+                (settled.policy.name(), format!("{} of shard {}", table.table, shard.shard));
             let counts = [
                 (settled.identical, "identical rows are live and stay"),
                 (settled.different, "rows are live with other values and stay so"),

@@ -182,8 +182,8 @@ impl Surveyed {
             read += chunk.taken.fingerprint;
             adapted += chunk.adapted.fingerprint;
             judge(adaptation, tenant, &chunk, &mut changed.found)?;
-            self.check(owned, tenant, &chunk.adapted, changed).await?;
-            if let Some(compared) = &mut compared {
+            let is_readable = self.check(owned, tenant, &chunk.adapted, changed).await?;
+            if let Some(compared) = compared.as_mut().filter(|_| is_readable) {
                 compared.see(&chunk.adapted).await?;
             }
             progress.advance(chunk.taken.tuples.len() as u64, chunk.taken.tuples.bytes.len() as u64);

@@ -15,7 +15,8 @@ impl KeyOf {
     /// `None` if the table does not store them all.
     pub fn new(table: &Table, columns: &[String]) -> Option<Self> {
         let places = columns.iter().map(|name| {
-            let (place, column) = table.stored_columns().enumerate().find(|(_, column)| column.name == *name)?;
+            let (place, column) =
+                table.stored_columns().enumerate().find(|(_, column)| column.name == *name)?;
             Some((place, matches!(column.kind, TypeKind::Int16 | TypeKind::Int32 | TypeKind::Int64)))
         });
         Some(Self { columns: places.collect::<Option<_>>()?, names: columns.to_vec() })
@@ -38,13 +39,19 @@ impl KeyOf {
         let widened: Vec<Option<[u8; 8]>> = self
             .columns
             .iter()
-            .map(|&(place, integer)| if integer { fields.get(place).copied().flatten().and_then(wide) } else { None })
+            .map(
+                |&(place, integer)| {
+                    if integer { fields.get(place).copied().flatten().and_then(wide) } else { None }
+                },
+            )
             .collect();
         let values = self.columns.iter().zip(&widened);
-        let values: Vec<Option<&[u8]>> = values.map(|(&(place, _), wide)| match wide {
-            Some(wide) => Some(wide.as_slice()),
-            None => fields.get(place).copied().flatten(),
-        }).collect();
+        let values: Vec<Option<&[u8]>> = values
+            .map(|(&(place, _), wide)| match wide {
+                Some(wide) => Some(wide.as_slice()),
+                None => fields.get(place).copied().flatten(),
+            })
+            .collect();
         if !nulls && values.iter().any(Option::is_none) {
             return Ok(None);
         }
@@ -86,8 +93,13 @@ pub(super) fn is_exact(child: &Table, key: &ForeignKey, parent: &Table) -> bool 
                 let plain = |name: &str| !name.starts_with("character(") && !name.contains("citext");
                 plain(&own.type_name) && plain(&theirs.type_name)
             }
-            (TypeKind::Int16 | TypeKind::Int32 | TypeKind::Int64, TypeKind::Int16 | TypeKind::Int32 | TypeKind::Int64) => true,
-            (TypeKind::Uuid, TypeKind::Uuid) | (TypeKind::Bytes, TypeKind::Bytes) | (TypeKind::Date, TypeKind::Date) => true,
+            (
+                TypeKind::Int16 | TypeKind::Int32 | TypeKind::Int64,
+                TypeKind::Int16 | TypeKind::Int32 | TypeKind::Int64,
+            ) => true,
+            (TypeKind::Uuid, TypeKind::Uuid)
+            | (TypeKind::Bytes, TypeKind::Bytes)
+            | (TypeKind::Date, TypeKind::Date) => true,
             _ => false,
         },
         _ => false,

@@ -8,6 +8,7 @@
 mod drift;
 mod keys;
 mod standing;
+mod tombstones;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,13 +23,17 @@ use crate::error::{Error, Result};
 use crate::extract;
 use crate::missing::missing;
 use crate::model::{Belongs, Fingerprint, OwnedTable, ShardName, Table, TableName, TenantId, TypeKind};
-use crate::plan::{Findings, Policies, Request, ShardFindings, Standing, TableDrift, TenantTable, rails};
+use crate::plan::{
+    ConstraintsChoice, Findings, Policies, Prover, Request, ShardFindings, Standing, TableDrift, TenantTable,
+    rails,
+};
 use crate::progress::Progress;
 use crate::shard::{self, Facts, Shard};
 use crate::snapshot::{self, Selector, Snapshot, Store};
 use crate::source::snapshot_store::SnapshotSource;
 use crate::source::{Scan, Source};
 use standing::{Comparison, Parents};
+use tombstones::Erased;
 
 /// Every shard of a configuration with its snapshot.
 pub struct Survey {
@@ -118,6 +123,13 @@ impl Survey {
     /// their fingerprints: a snapshot that cannot be restored is found now, not in the middle.
     pub async fn findings(&self, request: &Request, progress: &dyn Progress) -> Result<Findings> {
         rails::check_cap(request)?;
+        for name in request.tombstones.shards() {
+            if self.shards.iter().all(|surveyed| surveyed.name != *name) {
+                return Err(Error::usage(format!(
+                    "unable to use the tombstones: they name shard '{name}', which the configuration does not"
+                )));
+            }
+        }
         let names = self.names().await?;
         let known = |id: &&TenantId| names.contains_key(*id);
         let (tenants, unknown): (Vec<&TenantId>, Vec<&TenantId>) = request.tenants.iter().partition(known);
@@ -127,8 +139,7 @@ impl Survey {
         for surveyed in &self.shards {
             // Without a clean list there will be no plan: what the tenants hold is not worth reading.
             let wanted = if unknown.is_empty() { tenants.as_slice() } else { &[] };
-            let policies = surveyed.policies(request)?;
-            shards.push(surveyed.findings(wanted, policies, progress).await?);
+            shards.push(surveyed.findings(wanted, request, progress).await?);
         }
         let names = tenants.into_iter().map(|id| (id.clone(), names.get(&id).cloned().flatten())).collect();
         Ok(Findings { shards, root_shard: self.root_shard.clone(), names, other_kinds })
@@ -249,9 +260,10 @@ impl Surveyed {
     async fn findings(
         &self,
         tenants: &[TenantId],
-        policies: Policies,
+        request: &Request,
         progress: &dyn Progress,
     ) -> Result<ShardFindings> {
+        let policies = self.policies(request)?;
         let snapshot = self.source.snapshot();
         let manifest = snapshot.manifest();
         let mut contents: BTreeMap<TenantId, Vec<TenantTable>> = BTreeMap::new();
@@ -276,21 +288,28 @@ impl Surveyed {
         let is_refused =
             |owned: &OwnedTable| drift.get(&owned.table.name).is_some_and(|it| !it.drift.refused.is_empty());
         let comparable = !involved.iter().any(|owned| is_refused(owned) && is_held(owned));
-        let (mut standings, mut parents) = (BTreeMap::new(), Parents::default());
+        let mut erased = Erased::new(self, &request.tombstones, &involved)?;
+        let strict = self.facts.triggers_stay_on.is_some()
+            || request.constraints == ConstraintsChoice::Only(Prover::Server);
+        let (mut standings, mut parents, mut open) = (BTreeMap::new(), Parents::new(strict), Vec::new());
         for tenant in tenants {
             let (shard, tables) = (self.shard.as_ref(), self.facts.tables.as_slice());
-            let mut comparison =
-                comparable.then(|| Comparison::new(shard, tenant, tables, &involved, &mut parents));
+            let mut comparison = comparable
+                .then(|| Comparison::new(shard, tenant, tables, &involved, &mut parents, &mut erased));
             for (owned, live) in involved.iter().zip(&live) {
                 let changed = drift.entry(owned.table.name.clone()).or_default();
                 let live_rows = live.get(tenant).copied().unwrap_or_default();
-                let found = self.tenant_table(owned, tenant, live_rows, changed, comparison.as_mut(), progress);
+                let found =
+                    self.tenant_table(owned, tenant, live_rows, changed, comparison.as_mut(), progress);
                 if let Some((found, standing)) = found.await? {
                     standings.insert((tenant.clone(), found.table.clone()), standing);
                     contents.entry(tenant.clone()).or_default().push(found);
                 }
             }
-            for (table, findings) in comparison.map(Comparison::finish).unwrap_or_default() {
+            open.extend(comparison.map(Comparison::finish).map(|left| (tenant.clone(), left)));
+        }
+        for (tenant, left) in open {
+            for (table, findings) in parents.unanswered(left) {
                 let standing: &mut Standing = standings.entry((tenant.clone(), table)).or_default();
                 standing.findings.extend(findings);
             }
@@ -309,7 +328,7 @@ impl Surveyed {
             live: self.facts.identity.clone(),
             live_tables: self.facts.tables.clone(),
             obstacles: self.facts.obstacles.clone(),
-            warnings: [self.facts.warnings.clone(), self.ties(tenants)].concat(),
+            warnings: [self.facts.warnings.clone(), self.ties(tenants), erased.warnings()].concat(),
             renamed: self.renamed(),
             drift,
             gone: self.gone(tenants),
@@ -384,8 +403,8 @@ impl Surveyed {
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk?;
                 read += chunk.fingerprint;
-                self.check(owned, tenant, &chunk, changed).await?;
-                if let Some(compared) = &mut compared {
+                let is_readable = self.check(owned, tenant, &chunk, changed).await?;
+                if let Some(compared) = compared.as_mut().filter(|_| is_readable) {
                     compared.see(&chunk).await?;
                 }
                 progress.advance(chunk.tuples.len() as u64, chunk.tuples.bytes.len() as u64);

@@ -16,18 +16,54 @@ use arrow::array::RecordBatch;
 use futures::StreamExt;
 
 use super::keys::{KeyOf, identity, is_exact};
+use super::tombstones::Erased;
 use crate::error::{Error, Result};
 use crate::limits::{DIFFERENCES_NAMED_MAX, PARENTS_KNOWN_MAX};
 use crate::model::wire::{Decoder, Tuples, encode};
 use crate::model::{
-    Belongs, Chunk, Fingerprint, ForeignKey, OwnedTable, Table, TableName, TenantId, UniqueKey, row_hash, row_name,
+    Belongs, Chunk, Fingerprint, ForeignKey, OwnedTable, Table, TableName, TenantId, UniqueKey, row_hash,
+    row_name,
 };
-use crate::plan::conflict::{Finding, Reason, Standing};
+use crate::plan::conflict::{Finding, Reason, RowHash, Standing};
 use crate::shard::{LiveRow, Question, Rows, Shard};
 
-/// Keys of live rows that were asked for once: they need not be asked for again for the next tenant.
-#[derive(Default)]
-pub(super) struct Parents(HashMap<(TableName, String), HashSet<u128>>);
+/// What foreign keys may point at beside a tenant's own rows.
+pub(super) struct Parents {
+    /// Keys of live rows that were asked for once: they need not be asked for again for the next tenant.
+    live: HashMap<(TableName, String), HashSet<u128>>,
+    /// Keys of rows that belong to whoever points at them, and come back with any tenant of the list.
+    referenced: HashMap<(TableName, Vec<String>), HashSet<u128>>,
+    /// Whether keys that are NOT VALID must hold as well, as they must where triggers are on.
+    strict: bool,
+}
+
+impl Parents {
+    /// `strict`: whether keys that are NOT VALID must hold as well.
+    pub fn new(strict: bool) -> Self {
+        Self { live: HashMap::new(), referenced: HashMap::new(), strict }
+    }
+
+    /// The references that nothing answers, now that the rows of all tenants are known.
+    pub fn unanswered(&self, left: Unanswered) -> BTreeMap<TableName, Vec<Finding>> {
+        let mut found: BTreeMap<TableName, Vec<Finding>> = BTreeMap::new();
+        for (table, open) in left.0 {
+            let mut tallies = Tallies::default();
+            for (hash, open) in open {
+                let place = (open.key.parent.clone(), open.key.parent_columns.clone());
+                if self.referenced.get(&place).is_none_or(|keys| !keys.contains(&hash)) {
+                    let reason = Reason::NoParent { key: open.key.name, parent: open.key.parent };
+                    tallies.add(reason, open.rows, || open.named);
+                }
+            }
+            found.entry(table).or_default().extend(tallies.into_findings());
+        }
+        found.retain(|_, findings| !findings.is_empty());
+        found
+    }
+}
+
+/// References of one tenant that neither its own rows nor live ones answer, by table.
+pub(super) struct Unanswered(Vec<(TableName, Vec<(u128, Open)>)>);
 
 /// One tenant in one shard.
 pub(super) struct Comparison<'a> {
@@ -36,13 +72,14 @@ pub(super) struct Comparison<'a> {
     /// Tables by name, as they are live.
     tables: &'a [Table],
     parents: &'a mut Parents,
+    erased: &'a mut Erased,
     /// Keys of the tenant's own rows that some foreign key may point at.
     present: HashMap<(TableName, Vec<String>), HashSet<u128>>,
     /// References that nothing live answers: by table, key and hash.
     open: BTreeMap<(TableName, String), HashMap<u128, Open>>,
 }
 
-struct Open {
+pub(super) struct Open {
     key: ForeignKey,
     rows: u64,
     named: String,
@@ -57,14 +94,16 @@ impl<'a> Comparison<'a> {
         tables: &'a [Table],
         involved: &[OwnedTable],
         parents: &'a mut Parents,
+        erased: &'a mut Erased,
     ) -> Self {
         let is_involved = |name: &TableName| involved.iter().any(|owned| owned.table.name == *name);
-        let keys = tables.iter().filter(|table| is_involved(&table.name)).flat_map(|table| &table.foreign_keys);
+        let keys =
+            tables.iter().filter(|table| is_involved(&table.name)).flat_map(|table| &table.foreign_keys);
         let present = keys
             .filter(|key| is_involved(&key.parent))
             .map(|key| ((key.parent.clone(), key.parent_columns.clone()), HashSet::new()))
             .collect();
-        Self { shard, tenant, tables, parents, present, open: BTreeMap::new() }
+        Self { shard, tenant, tables, parents, erased, present, open: BTreeMap::new() }
     }
 
     /// Begins with a table, in its live shape, of which the tenant has so many live rows.
@@ -77,29 +116,30 @@ impl<'a> Comparison<'a> {
         let keys = table.primary().into_iter().chain(table.unique_keys.iter().cloned());
         let own_column = owned.owners.only().filter(|way| way.steps.is_empty()).map(|way| &way.column);
         // A key that holds the tenant's id cannot be taken by anybody else.
-        let is_safe = |key: &UniqueKey| {
-            live_rows == 0 && own_column.is_some_and(|column| key.columns.contains(column))
-        };
+        let is_safe =
+            |key: &UniqueKey| live_rows == 0 && own_column.is_some_and(|column| key.columns.contains(column));
         let keys = keys.filter(|key| !is_safe(key)).collect();
-        Ok(Compared { of: self, owned, live, keys, standing: Standing::default(), tallies: Tallies::default() })
+        Ok(Compared {
+            of: self,
+            owned,
+            live,
+            keys,
+            standing: Standing::default(),
+            tallies: Tallies::default(),
+        })
     }
 
-    /// The references of the tenant's rows that nothing answers.
-    pub fn finish(self) -> BTreeMap<TableName, Vec<Finding>> {
-        let mut found: BTreeMap<TableName, Vec<Finding>> = BTreeMap::new();
-        for ((table, _), open) in self.open {
-            let mut tallies = Tallies::default();
-            for (hash, open) in open {
-                let place = (open.key.parent.clone(), open.key.parent_columns.clone());
-                let is_there = self.present.get(&place).is_some_and(|keys| keys.contains(&hash));
-                if !is_there && open.exact {
-                    let reason = Reason::NoParent { key: open.key.name, parent: open.key.parent };
-                    tallies.add(reason, open.rows, || open.named);
-                }
-            }
-            found.entry(table).or_default().extend(tallies.into_findings());
-        }
-        found
+    /// The references of the tenant's rows that nothing answers so far.
+    pub fn finish(self) -> Unanswered {
+        let is_there = |hash: &u128, open: &Open| {
+            let place = (open.key.parent.clone(), open.key.parent_columns.clone());
+            self.present.get(&place).is_some_and(|keys| keys.contains(hash))
+        };
+        let left = self.open.into_iter().map(|((table, _), open)| {
+            let left = open.into_iter().filter(|(hash, open)| open.exact && !is_there(hash, open));
+            (table, left.collect())
+        });
+        Unanswered(left.collect())
     }
 }
 
@@ -216,11 +256,16 @@ impl Compared<'_, '_> {
     /// Looks at a chunk of the snapshot's rows in their live shape.
     pub async fn see(&mut self, chunk: &Chunk) -> Result<()> {
         let table = &self.owned.table;
-        self.note_present(&chunk.tuples)?;
+        let erased = self.of.erased.rows(table, &chunk.batch);
+        self.note_present(&chunk.tuples, &erased)?;
         let elsewhere = self.live_with_others(chunk).await?;
         let mut absent = Absent { batch: &chunk.batch, tuples: Tuples::default(), places: Vec::new() };
         for (row, tuple) in chunk.tuples.iter().enumerate() {
             let hash = row_hash(tuple);
+            if erased.contains(&row) {
+                self.standing.erased.push(RowHash(hash));
+                continue;
+            }
             if elsewhere.contains(&row) {
                 continue;
             }
@@ -274,13 +319,17 @@ impl Compared<'_, '_> {
         Ok(())
     }
 
-    fn note_present(&mut self, tuples: &Tuples) -> Result<()> {
+    fn note_present(&mut self, tuples: &Tuples, erased: &HashSet<usize>) -> Result<()> {
         let table = &self.owned.table;
         let pointed_at = self.of.present.iter_mut().filter(|((name, _), _)| *name == table.name);
-        for ((_, columns), keys) in pointed_at {
+        let shared = self.owned.owners.belongs != Belongs::ToOne;
+        for (place @ (_, columns), keys) in pointed_at {
             let Some(key) = KeyOf::new(table, columns) else { continue };
-            for tuple in tuples.iter() {
+            for (_, tuple) in tuples.iter().enumerate().filter(|(row, _)| !erased.contains(row)) {
                 keys.extend(key.reference(tuple)?);
+            }
+            if shared {
+                self.of.parents.referenced.entry(place.clone()).or_default().extend(keys.iter());
             }
         }
         Ok(())
@@ -319,12 +368,13 @@ impl Compared<'_, '_> {
 
     async fn ask_for_parents(&mut self, absent: &Absent<'_>) -> Result<()> {
         let table = &self.owned.table;
-        for key in &table.foreign_keys {
+        let strict = self.of.parents.strict;
+        for key in table.foreign_keys.iter().filter(|key| key.validated || strict) {
             let Some(columns) = KeyOf::new(table, &key.columns) else { continue };
             let place = (key.parent.clone(), key.parent_columns.clone());
             let target = (key.parent.clone(), key.parent_columns.join("\u{0}"));
             let open = self.of.open.entry((table.name.clone(), key.name.clone())).or_default();
-            let known = self.of.parents.0.entry(target).or_default();
+            let known = self.of.parents.live.entry(target).or_default();
             let own = self.of.present.get(&place);
             let mut asked: Vec<(u128, usize)> = Vec::new();
             let mut waiting: HashMap<u128, u64> = HashMap::new();
@@ -380,6 +430,10 @@ fn name_taken(owned: &OwnedTable, absent: &Absent<'_>, row: usize, live: &LiveRo
         Err(_) => "a row of other types".to_owned(),
     };
     let owners: Vec<&str> = live.owners.iter().map(TenantId::as_str).collect();
-    let whose = if owners.is_empty() { "of no tenant".to_owned() } else { format!("of tenant {}", owners.join(", ")) };
+    let whose = if owners.is_empty() {
+        "of no tenant".to_owned()
+    } else {
+        format!("of tenant {}", owners.join(", "))
+    };
     format!("{own} by {theirs} {whose}")
 }

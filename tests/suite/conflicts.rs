@@ -25,6 +25,7 @@ on_both! {
     sqlite_a_missing_parent_blocks, postgres_a_missing_parent_blocks => a_missing_parent_blocks;
     sqlite_identical_rows_are_skipped, postgres_identical_rows_are_skipped => identical_rows_are_skipped;
     sqlite_live_rows_are_kept, postgres_live_rows_are_kept => live_rows_are_kept;
+    sqlite_erased_rows_stay_erased, postgres_erased_rows_stay_erased => erased_rows_stay_erased;
     sqlite_a_policy_of_one_table, postgres_a_policy_of_one_table => a_policy_of_one_table;
     sqlite_what_changes_after_the_plan_rolls_back, postgres_what_changes_after_the_plan_rolls_back
         => what_changes_after_the_plan_rolls_back;
@@ -32,7 +33,8 @@ on_both! {
 
 fn plan(world: &World, tenants: &[i64], more: &[&str]) -> crate::world::Run {
     world.list(tenants);
-    let args = ["plan", "--tenants", "tenants.txt", "-o", "plan.json", "--max-tenants", "20", "--reason", "test"];
+    let args =
+        ["plan", "--tenants", "tenants.txt", "-o", "plan.json", "--max-tenants", "20", "--reason", "test"];
     world.run(&[&args, more].concat())
 }
 
@@ -46,7 +48,9 @@ async fn a_taken_key_blocks_that_tenant_only(kind: Kind) {
     world.delete(&tenants()[..2]).await;
     world.sql("catalogue", "UPDATE sites SET host = 's9001.example.net' WHERE id = 9012").await;
     let run = plan(&world, &tenants()[..2], &[]).exits(6);
-    for text in ["LEFT OUT: tenant 9001 (Site 9001)", "have a key", "id=9001 by id=9012 of tenant 9012", "1 tenant, "] {
+    for text in
+        ["LEFT OUT: tenant 9001 (Site 9001)", "have a key", "id=9001 by id=9012 of tenant 9012", "1 tenant, "]
+    {
         assert!(run.stdout.contains(text), "'{text}' in\n{}", run.stdout);
     }
     let json: serde_json::Value = serde_json::from_str(&world.read("plan.json")).expect("JSON");
@@ -164,7 +168,11 @@ async fn what_changes_after_the_plan_rolls_back(kind: Kind) {
     world.sql("product", "UPDATE projects SET name = 'renamed' WHERE site_id = 9001").await;
     let broken = world.dump().await;
     let run = world.apply(1).exits(5);
-    assert!(run.stdout.contains("other rows of the tenant are live than when the plan was made"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("other rows of the tenant are live than when the plan was made"),
+        "{}",
+        run.stdout
+    );
     assert_eq!(world.dump().await, broken);
 }
 
@@ -174,7 +182,12 @@ async fn postgres_every_kind_of_unique_key_is_found() {
     let world = World::with_snapshot(Kind::Postgres).await;
     world.delete(&tenants()[..4]).await;
     world.sql("catalogue", "CREATE UNIQUE INDEX by_name ON sites (lower(name))").await;
-    world.sql("catalogue", "CREATE UNIQUE INDEX some_hosts ON sites (right(host, 11)) WHERE id IN (9002, 9011)").await;
+    world
+        .sql(
+            "catalogue",
+            "CREATE UNIQUE INDEX some_hosts ON sites (right(host, 11)) WHERE id IN (9002, 9011)",
+        )
+        .await;
     world
         .sql("catalogue", "ALTER TABLE sites ADD EXCLUDE USING gist (int8range(id, id + 6) WITH &&) WHERE (id IN (9003, 9008))")
         .await;
@@ -188,4 +201,56 @@ async fn postgres_every_kind_of_unique_key_is_found() {
         assert!(run.stdout.contains(text), "'{text}' in\n{}", run.stdout);
     }
     world.apply(1).exits(0);
+}
+
+/// A row that was lawfully erased stays away; what points at it is named.
+async fn erased_rows_stay_erased(kind: Kind) {
+    let world = World::with_snapshot(kind).await;
+    let schema = if kind == Kind::Postgres { "public" } else { "main" };
+    let line = |table: &str, key: &str| {
+        format!("{{\"shard\": \"product\", \"table\": \"{schema}.{table}\", \"key\": {key}}}\n")
+    };
+    // The law took the setting; the script took the tenant.
+    let mut expected = world.dump().await;
+    expected
+        .get_mut("product.settings")
+        .expect("table")
+        .retain(|row| !row.contains("9001") || !row.contains("quota"));
+    world.delete(&tenants()[..1]).await;
+    let deleted = world.dump().await;
+    let setting = line("settings", "{\"site_id\": 9001, \"name\": \"quota\"}");
+    let unknown = line("settings", "{\"site_id\": 4, \"name\": \"quota\"}");
+    world.write("tombstones", &(setting.clone() + "\n" + &unknown));
+    let with = ["--tombstones", "tombstones"];
+    let run = plan(&world, &tenants()[..1], &with).exits(0);
+    for text in [
+        "1 rows stay erased",
+        "1 tombstones of",
+        "match no row of these tenants in the snapshot: name=quota site_id=4",
+    ] {
+        assert!(run.stdout.contains(text), "'{text}' in\n{}", run.stdout);
+    }
+    world.apply(1).exits(0);
+    assert_eq!(world.dump().await, expected);
+    world.run(&["verify", "plan.json"]).exits(0);
+    std::fs::remove_file(world.path("plan.json")).expect("remove");
+
+    // An issue that comments point at.
+    world.delete(&tenants()[..1]).await;
+    world.write("tombstones", &(setting + &line("issues", "{\"id\": 1}")));
+    let run = plan(&world, &tenants()[..1], &with).exits(6);
+    assert!(run.error().contains("at issue_id=1"), "{}", run.error());
+    assert!(!run.error().contains("issue_id=25"), "{}", run.error());
+    for (text, says) in [
+        (line("nothing", "{\"id\": 1}"), "tenants own no rows of such a table"),
+        (line("issues", "{\"ID\": 1}"), "a key names (ID), the primary key is (id)"),
+        (line("history", "{\"what\": 1}"), "the table has no primary key"),
+        (line("issues", "{\"id\": 1}").replace("product", "prodct"), "they name shard 'prodct'"),
+        ("nonsense".to_owned(), "unable to read line 1 of the tombstones"),
+    ] {
+        world.write("tombstones", &text);
+        let run = plan(&world, &tenants()[..1], &with).exits(2);
+        assert!(run.error().contains(says), "'{says}' in\n{}", run.error());
+    }
+    assert_eq!(world.dump().await, deleted);
 }

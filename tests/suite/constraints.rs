@@ -230,6 +230,36 @@ fn a_trigger_that_always_fires_is_warned_of_and_held_to_the_write_set() {
     ]);
 }
 
+/// A worker that goes through the queue later would delete what has just come back: the plan says where to look.
+#[test]
+fn a_queue_of_deleted_keys_is_named() {
+    let lost = lose(
+        "create table posts (id int primary key, site_id int not null references sites, body text);
+         create table deleted_posts (post_id int, at timestamptz default now());
+         create table totals (posts int);
+         create function queues() returns trigger language plpgsql as
+             'begin insert into deleted_posts (post_id) select id from gone; update totals set posts = 0; return null; end';
+         create function other() returns trigger language plpgsql as 'begin update totals set posts = 1; return null; end';
+         insert into posts select n, 1 + n % 3, 'post' from generate_series(1, 9) n;
+         create trigger queues after delete on posts referencing old table as gone for each statement
+             execute function queues();
+         create trigger other after delete on posts for each row execute function other();",
+        "set session_replication_role = origin; delete from posts where site_id = 1",
+    );
+    assert_eq!(lost.shop.sql("select count(*) from deleted_posts"), "3");
+    let plan = lost.shop.plan().exits(0);
+    let note = "rows deleted from 'public.posts' seem to be queued in 'public.deleted_posts' (by the text of trigger 'queues')";
+    assert!(plan.stdout.contains(note), "{}", plan.stdout);
+    assert!(!plan.stdout.contains("queued in 'public.totals'"), "{}", plan.stdout);
+    lost.shop.apply().exits(0);
+    assert_eq!(lost.shop.sql("select count(*) from posts where site_id = 1"), "3");
+    assert_eq!(
+        lost.shop.sql("select count(*) from deleted_posts"),
+        "3",
+        "nothing is deleted that is not declared"
+    );
+}
+
 /// Keys that the server rechecks by triggers.
 const DEFERRABLE: &str = "create extension btree_gist;
     create table seats (id int primary key deferrable, site_id int not null references sites, place int,
@@ -285,7 +315,7 @@ fn a_neighbour_who_is_about_to_commit_a_deferrable_key_is_waited_for() {
     let lost = lose(DEFERRABLE, "delete from seats where site_id = 1");
     lost.shop.plan().exits(0);
     let sql = "insert into seats values (100, 2, 3, 100, '[1000,1001)', 'r')";
-    let mut neighbour = meanwhile(&lost.shop, sql, 1.0);
+    let mut neighbour = meanwhile(&lost.shop, sql, 4.0);
     let apply = lost.shop.apply().exits(5);
     assert!(apply.stdout.contains("live row id=100 share the key 'one_place'"), "{}", apply.stdout);
     assert!(neighbour.wait().expect("psql").success());
@@ -299,7 +329,7 @@ fn a_parent_that_is_being_deleted_is_waited_for() {
     let lost = lose(ISSUES, "delete from issues where site_id = 1");
     lost.shop.plan().exits(0);
     silently(&lost.shop, "update issues set kind_id = 1 where kind_id = 2");
-    let mut neighbour = meanwhile(&lost.shop, "delete from kinds where id = 2", 1.0);
+    let mut neighbour = meanwhile(&lost.shop, "delete from kinds where id = 2", 4.0);
     let apply = lost.shop.apply().exits(5);
     assert!(apply.stdout.contains("'of_kind' at id=2"), "{}", apply.stdout);
     assert!(neighbour.wait().expect("psql").success());

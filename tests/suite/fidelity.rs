@@ -223,7 +223,11 @@ fn a_deferrable_key_that_a_neighbour_took_is_found_by_the_plan_or_rolls_the_tena
     );
     shop.sql("delete from slots where site_id = 1; delete from sites where id = 1; insert into slots values (3, 2, 10)");
     let plan = shop.plan().exits(6);
-    assert!(plan.error().contains("('slots_slot_key') that is taken: k=1 by k=3 of tenant 2"), "{}", plan.error());
+    assert!(
+        plan.error().contains("('slots_slot_key') that is taken: k=1 by k=3 of tenant 2"),
+        "{}",
+        plan.error()
+    );
     shop.sql("delete from slots where k = 3");
     shop.plan().exits(0);
     // Taken after the dry run.

@@ -42,9 +42,14 @@ fn tables() -> Vec<Table> {
 const RULES: &str = r#"
 "s.sites" = { rule = "root", key = "id" }
 "s.projects" = { rule = "direct", column = "site_id" }
-"s.notes" = { rule = "either", ways = [{ column = "site_id" }, { columns = ["project_id"], parent = "s.projects", parent_columns = ["id"] }, { columns = ["target_id"], parent = "s.sites", parent_columns = ["id"], when = { column = "target_type", equals = "Site" } }] }
+"s.notes" = { rule = "either", ways = [
+  { column = "site_id" },
+  { columns = ["project_id"], parent = "s.projects", parent_columns = ["id"] },
+  { columns = ["target_id"], parent = "s.sites", parent_columns = ["id"], when = { column = "target_type", equals = "Site" } },
+] }
 "s.replies" = { rule = "derived", columns = ["note_id"], parent = "s.notes", parent_columns = ["id"] }
-"s.users" = { rule = "referenced", by = [{ table = "s.members", columns = ["user_id"], key = ["id"] }, { table = "s.admins", columns = ["user_id"], key = ["id"] }] }
+"s.users" = { rule = "referenced", by = [{ table = "s.members", columns = ["user_id"], key = ["id"] },
+  { table = "s.admins", columns = ["user_id"], key = ["id"] }] }
 "s.members" = { rule = "direct", column = "site_id" }
 "s.admins" = { rule = "derived", columns = ["project_id"], parent = "s.projects", parent_columns = ["id"] }
 "s.sessions" = { rule = "derived", columns = ["user_id"], parent = "s.users", parent_columns = ["id"] }
@@ -127,11 +132,13 @@ fn a_link_between_types_without_an_operator_is_compared_as_text() {
 fn what_leads_nowhere_is_named() {
     let broken =
         |changes: &str, table: &str| shown(&tenancy(changes), table).expect_err("an error").to_string();
-    let circle = r#""s.folders" = { rule = "either", ways = [{ column = "site_id" }, { columns = ["parent_id"], parent = "s.folders", parent_columns = ["id"] }] }"#;
+    let circle = r#""s.folders" = { rule = "either", ways = [{ column = "site_id" },
+        { columns = ["parent_id"], parent = "s.folders", parent_columns = ["id"] }] }"#;
     assert_eq!(broken(circle, "folders"), "table 's.folders' derives its owner from itself");
     let circle = r#""s.members" = { rule = "derived", columns = ["user_id"], parent = "s.users", parent_columns = ["id"] }"#;
     assert_eq!(broken(circle, "users"), "table 's.users' derives its owner from itself");
-    let mixed = r#""s.sessions" = { rule = "either", ways = [{ column = "site_id" }, { columns = ["user_id"], parent = "s.users", parent_columns = ["id"] }] }"#;
+    let mixed = r#""s.sessions" = { rule = "either", ways = [{ column = "site_id" },
+        { columns = ["user_id"], parent = "s.users", parent_columns = ["id"] }] }"#;
     assert!(broken(mixed, "sessions").contains("only one can be meant"));
     let ownerless = r#""s.replies" = { rule = "derived", columns = ["note_id"], parent = "s.folders", parent_columns = ["id"] }"#;
     assert_eq!(

@@ -25,6 +25,11 @@ struct Misfits {
 }
 
 impl Misfits {
+    fn refused(&self, what: &str) -> String {
+        let first = self.first.join(", ");
+        format!("{what}: {} values of the tenants do not fit: {first}", self.values)
+    }
+
     fn add(&mut self, row: impl FnOnce() -> String) {
         self.values += 1;
         if self.first.len() < DIFFERENCES_NAMED_MAX {
@@ -77,6 +82,13 @@ impl Drift {
         if !self.refused.is_empty() {
             return judged;
         }
+        let is_doubted = |at: usize| {
+            self.doubts.iter().any(|doubt| matches!(doubt, Doubt::Values { column, .. } if *column == at))
+        };
+        for (at, misfits) in found.misfits.iter().filter(|(at, _)| !is_doubted(**at)) {
+            let name = self.columns.get(*at).map(|column| column.name.as_str()).unwrap_or_default();
+            judged.refused.push(misfits.refused(&format!("column '{name}'")));
+        }
         for (position, condition) in self.conditions.iter().enumerate() {
             match found.failed.get(&position) {
                 None => judged.covered.extend(condition.covered.clone()),
@@ -91,12 +103,7 @@ impl Drift {
                 Doubt::Values { column, what, is_change } => match found.misfits.get(column) {
                     None if !is_change => {}
                     None => judged.covered.push(format!("{what}: every value of the tenants fits")),
-                    Some(Misfits { values, first }) => {
-                        let first = first.join(", ");
-                        judged
-                            .refused
-                            .push(format!("{what}: {values} values of the tenants do not fit: {first}"));
-                    }
+                    Some(misfits) => judged.refused.push(misfits.refused(what)),
                 },
                 Doubt::Dropped { column, what } => {
                     match found.dropped.get(column).copied().unwrap_or_default() {

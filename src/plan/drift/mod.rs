@@ -400,5 +400,10 @@ mod tests {
         );
         assert!(judged.lacks_allowance);
         assert_eq!(drift.judge(&found, true).refused.len(), 1);
+        // A cast that is sure for every value of the old type, but the value is none.
+        found.add_misfit(7, Unfit::Malformed, || "id=8 of tenant 1".into());
+        assert!(
+            drift.judge(&found, true).refused[0].contains("1 values of the tenants do not fit: that of id=8")
+        );
     }
 }

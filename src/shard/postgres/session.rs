@@ -35,8 +35,8 @@ use crate::limits::{
 };
 use crate::model::wire::Tuples;
 use crate::model::{
-    Fingerprint, ForeignKey, OwnedTable, PlanHash, Sequence, TableName, TenantId, UniqueKey, quote_identifier,
-    row_hash,
+    Fingerprint, ForeignKey, OwnedTable, PlanHash, Sequence, TableName, TenantId, UniqueKey,
+    quote_identifier, row_hash,
 };
 
 const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED;

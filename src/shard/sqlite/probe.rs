@@ -51,7 +51,7 @@ pub async fn probe(shard: &SqliteShard, probes: &[Probe]) -> Result<Vec<Option<H
         let count = |index| row.try_get::<i64, _>(index).map(i64::unsigned_abs);
         Ok(Hits { rows: count(1)?, found: count(2)? })
     };
-    ask(shard, probes, PROBES_ASKED_MAX, kind, |at, probe| resolve(at, probe), hits).await
+    ask(shard, probes, PROBES_ASKED_MAX, kind, resolve, hits).await
 }
 
 /// Asks for all items, many in a statement: `select` makes the SELECT of one, whose first column is its number;

@@ -170,8 +170,10 @@ impl Session for SqliteSession {
     async fn row_hashes(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<HashMap<u128, u64>> {
         let select = owner::select_stored(table, tenant)?;
         let mut hashes = HashMap::new();
-        rows::hashes(&mut self.connection, &table.table, select, |hash| *hashes.entry(hash).or_default() += 1)
-            .await?;
+        rows::hashes(&mut self.connection, &table.table, select, |hash| {
+            *hashes.entry(hash).or_default() += 1
+        })
+        .await?;
         Ok(hashes)
     }
 

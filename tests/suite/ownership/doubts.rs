@@ -8,6 +8,10 @@ const LINKS: &str =
     "CREATE TABLE links (id {int} PRIMARY KEY, issue_id {int} NOT NULL REFERENCES issues (id),
         other_id {int} NOT NULL REFERENCES issues (id));
     INSERT INTO links VALUES (1, 700, 701), (2, 700, 800), (3, 701, 800), (4, 800, 900)";
+/// Tenant 9 goes.
+const DELETE: &str = "DELETE FROM links WHERE id = 4; DELETE FROM notes WHERE site_id = 9;
+    DELETE FROM members WHERE site_id = 9; DELETE FROM issues WHERE id = 900; DELETE FROM projects WHERE id = 90;
+    DELETE FROM events WHERE id = 4; DELETE FROM sites WHERE id = 9";
 const RULE: &str = "\n\"S.links\" = { rule = \"derived\", columns = [\"issue_id\"], parent = \"S.issues\", parent_columns = [\"id\"] }\n";
 
 async fn doubts_are_counted_and_named(bench: impl Bench) {
@@ -50,7 +54,7 @@ async fn doubts_are_counted_and_named(bench: impl Bench) {
     assert!(created.stderr.contains("at rows of other tenants in"), "{}", created.stderr);
     assert!(shop.run(&["snapshot", "show", &id]).exits(0).stdout.contains(&note));
     // The plan names the ties of those it concerns.
-    shop.bench.run("DELETE FROM links WHERE id = 4; DELETE FROM notes WHERE site_id = 9; DELETE FROM members WHERE site_id = 9; DELETE FROM issues WHERE id = 900; DELETE FROM projects WHERE id = 90; DELETE FROM events WHERE id = 4; DELETE FROM sites WHERE id = 9").await;
+    shop.bench.run(DELETE).await;
     std::fs::write(shop.path("tenants.txt"), "9\n").expect("written");
     let plan = shop.run(&["plan", "--tenants", "tenants.txt", "-o", "plan.json"]).exits(0);
     assert!(plan.stdout.contains("1 rows of tenant '8' in"), "{}", plan.stdout);

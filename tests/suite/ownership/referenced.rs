@@ -1,4 +1,5 @@
-//! Rows that belong to whoever points at them, and what hangs from them: what is live stays, what is missing comes back.
+//! Rows that belong to whoever points at them, and what hangs from them: what is live stays, what is missing comes
+//! back.
 
 use std::process::Stdio;
 
@@ -99,8 +100,8 @@ async fn a_referenced_table_without_a_primary_key_is_refused_by_name() {
     );
 }
 
-/// What another tenant of the same plan does in another process: the row was missing when it was looked up, and is there
-/// when it is written.
+/// What another tenant of the same plan does in another process: the row was missing when it was looked up, and is
+/// there when it is written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_comes_back_meanwhile_is_found_by_the_next_attempt() {
     let shop = Shop::with(Postgres::new().await, DDL, RULES).await;

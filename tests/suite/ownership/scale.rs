@@ -31,7 +31,11 @@ ANALYZE";
 const RULES: &str = r#"
 "public.projects" = { rule = "direct", column = "site_id" }
 "public.members" = { rule = "direct", column = "site_id" }
-"public.notes" = { rule = "either", ways = [{ column = "site_id" }, { columns = ["project_id"], parent = "public.projects", parent_columns = ["id"] }, { columns = ["code"], parent = "public.projects", parent_columns = ["id"] }] }
+"public.notes" = { rule = "either", ways = [
+  { column = "site_id" },
+  { columns = ["project_id"], parent = "public.projects", parent_columns = ["id"] },
+  { columns = ["code"], parent = "public.projects", parent_columns = ["id"] },
+] }
 "public.users" = { rule = "referenced", by = [{ table = "public.members", columns = ["user_id"], key = ["id"] }] }
 "public.sessions" = { rule = "derived", columns = ["user_id"], parent = "public.users", parent_columns = ["id"] }
 "#;

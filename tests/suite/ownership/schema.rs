@@ -114,7 +114,11 @@ const RULES: &str = r#"
 "S.projects" = { rule = "direct", column = "site_id" }
 "S.issues" = { rule = "derived", columns = ["project_id"], parent = "S.projects", parent_columns = ["id"] }
 "S.docs" = { rule = "direct", column = "site" }
-"S.notes" = { rule = "either", ways = [{ column = "site_id" }, { columns = ["project_id"], parent = "S.projects", parent_columns = ["id"] }, { columns = ["doc"], parent = "S.docs", parent_columns = ["code"] }] }
+"S.notes" = { rule = "either", ways = [
+  { column = "site_id" },
+  { columns = ["project_id"], parent = "S.projects", parent_columns = ["id"] },
+  { columns = ["doc"], parent = "S.docs", parent_columns = ["code"] },
+] }
 "S.replies" = { rule = "derived", columns = ["note_id"], parent = "S.notes", parent_columns = ["id"] }
 "S.events" = { rule = "either", ways = [
   { columns = ["target_id"], parent = "S.issues", parent_columns = ["id"], when = { column = "target_type", equals = "Issue" } },

@@ -72,12 +72,14 @@ fn trigger(row: &PgRow, home: &str, known: &BTreeSet<TableName>) -> Result<Trigg
         (false, _) => Firing::Replica,
     };
     let (schema, function): (String, String) = (row.try_get("schema")?, row.try_get("function")?);
+    let (inserts, writes) = written(&row.try_get::<String, _>("body")?, home, known);
     Ok(Trigger {
         name: row.try_get("name")?,
         on_insert: row.try_get("on_insert")?,
         on_delete: row.try_get("on_delete")?,
         firing,
         function: Some(TableName::new(schema, function)),
-        writes: written(&row.try_get::<String, _>("body")?, home, known),
+        writes,
+        inserts,
     })
 }

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 
 use crate::model::TableName;
 
-/// The tables of `known` that `body` names behind `INSERT INTO`, `UPDATE`, `DELETE FROM` or `MERGE INTO`. A name
-/// without a schema is looked for in the schema `home` first, then everywhere.
-pub fn written(body: &str, home: &str, known: &BTreeSet<TableName>) -> Vec<TableName> {
+/// The tables of `known` that `body` names: behind `INSERT INTO`, and behind that, `UPDATE`, `DELETE FROM` or
+/// `MERGE INTO`. A name without a schema is looked for in the schema `home` first, then everywhere.
+pub fn written(body: &str, home: &str, known: &BTreeSet<TableName>) -> (Vec<TableName>, Vec<TableName>) {
     let words = words(body);
-    let mut found = BTreeSet::new();
+    let (mut inserted, mut found) = (BTreeSet::new(), BTreeSet::new());
     for (at, word) in words.iter().enumerate() {
         let verb = |text: &str| matches!(word, Word::Bare(bare) if bare.eq_ignore_ascii_case(text));
         let next = |text: &str| matches!(words.get(at + 1), Some(Word::Bare(bare)) if bare.eq_ignore_ascii_case(text));
@@ -24,9 +24,13 @@ pub fn written(body: &str, home: &str, known: &BTreeSet<TableName>) -> Vec<Table
         if matches!(words.get(name_at), Some(Word::Bare(bare)) if bare.eq_ignore_ascii_case("only")) {
             name_at += 1;
         }
-        found.extend(resolve(&words[name_at.min(words.len())..], home, known));
+        let named = resolve(&words[name_at.min(words.len())..], home, known);
+        if verb("insert") {
+            inserted.extend(named.iter().cloned());
+        }
+        found.extend(named);
     }
-    found.into_iter().collect()
+    (inserted.into_iter().collect(), found.into_iter().collect())
 }
 
 /// The tables that the words begin with the name of.
@@ -124,8 +128,10 @@ mod tests {
                 .map(|(schema, table)| TableName::new(schema, table))
                 .into();
         let of = |body: &str| -> Vec<String> {
-            written(body, "app", &known).iter().map(ToString::to_string).collect()
+            written(body, "app", &known).1.iter().map(ToString::to_string).collect()
         };
+        let inserts = |body: &str| written(body, "app", &known).0.len();
+        assert_eq!(inserts("insert into queue select old.id; update sites set a = 1"), 1);
         assert_eq!(of("begin insert into queue select old.id; return null; end"), ["app.queue"]);
         assert_eq!(of("INSERT\n INTO public . Queue(id)"), ["public.queue"]);
         assert_eq!(of("delete from only sites"), ["public.sites"]);

@@ -1,5 +1,5 @@
-//! Rows that tenants dispute, and rows that tie tenants together. SQLite shares no snapshot between connections, so they
-//! are asked for between two scans.
+//! Rows that tenants dispute, and rows that tie tenants together. SQLite shares no snapshot between connections, so
+//! they are asked for between two scans.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
