@@ -1,31 +1,33 @@
 //! A whole product (fixtures/schemas/harbour.*): everything that real multi-tenant schemas were found to have.
 //!
+//! Tests by the beginning of their names.
+//!
 //! | what real schemas contain | in Harbour | shown by |
 //! |---|---|---|
-//! | references without foreign keys | `ci.builds`, `audit_log`, `feed`, `ci.artifacts` | `comes_back` |
-//! | alternative owners, by row | `labels`, `uploads`, `activities` | `comes_back` |
-//! | own and shared rows in one table | `roles`, `ci.runners` | `comes_back`, `snapshot_counts` |
-//! | NOT NULL by a check | `projects.workspace_id` | `init_alone` |
-//! | six levels | workspaces, projects, repositories, pipelines, stages, jobs, job_logs | `comes_back` |
-//! | join tables without a tenant column | `issue_labels`, `assignees` | `comes_back`, `init_alone` |
-//! | polymorphic pairs, text for uuid, a false friend | `activities`; `billing.invoices` | `comes_back`, `init_alone` |
-//! | soft composite references, arrays of ids | `ci.artifacts`, `chat.digests` | `comes_back` |
-//! | rows owned by who points at them | `users` and `sessions`, `files` and `file_scans` | `comes_back` |
-//! | shared catalogues that changed since | `plans`, `issue_types` | `comes_back` |
-//! | ties between tenants | `merge_requests`, `issue_links` | `comes_back`, `SIDE_EFFECTS` |
-//! | local state tables | `local.issue_states` | `comes_back`, `SIDE_EFFECTS` |
-//! | keys of five columns, to non-primary keys, none at all | `ci.metrics`, `project_settings`, `oddities` | `comes_back` |
-//! | cycles of keys that cannot wait, self references | projects, repositories, pipelines; `comments` | `comes_back` |
-//! | partitions, sub-partitions, keys to and from one | `ci.jobs`, `ci.reruns` | `comes_back` |
-//! | inheritance, rules, row security, unlogged, typed | `chat.*`, `bookmarks`, `sites` | `comes_back` |
-//! | one name in several schemas, MixedCase, dropped columns, 559 columns | `events`, `ItemTags`, `workspaces`, `wide` | `comes_back` |
-//! | generated columns, identity ALWAYS, shared and unowned sequences | `issues`, `projects`, `milestones`, `epics` | `comes_back` |
-//! | unique indexes, partial, on expressions, exclusion | `workspaces`, `users`, `roles`, `ci.bookings` | `comes_back` |
-//! | NOT VALID keys and checks | `ci.builds`, `comments` | `comes_back` |
-//! | triggers that number, write elsewhere, cannot run | `issues`, `webhooks`, `ci.events` | `comes_back`, `cannot_run` |
-//! | delete queues | `deleted_records` | `comes_back`, `SIDE_EFFECTS` |
-//! | search tables and materialised views | `search.documents`, `search.counts` | `comes_back`, `SIDE_EFFECTS` |
-//! | odd values | `oddities` | `comes_back` |
+//! | references without foreign keys | `ci.builds`, `audit_log`, `feed`, `ci.artifacts` | `two_workspaces` |
+//! | alternative owners, by row | `labels`, `uploads`, `activities` | `two_workspaces` |
+//! | own and shared rows in one table | `roles`, `ci.runners` | `two_workspaces` |
+//! | NOT NULL by a check | `projects.workspace_id` | `init_is_right` |
+//! | six levels | workspaces, projects, repositories, pipelines, stages, jobs, job_logs | `two_workspaces` |
+//! | join tables without a tenant column | `issue_labels`, `assignees` | `two_workspaces`, `init_is_right` |
+//! | polymorphic pairs, text for uuid, a false friend | `activities`; `billing.invoices` | `two_workspaces`, `init_is_right` |
+//! | soft composite references, arrays of ids | `ci.artifacts`, `chat.digests` | `two_workspaces` |
+//! | rows owned by who points at them | `users` and `sessions`, `files` and `file_scans` | `two_workspaces` |
+//! | shared catalogues that changed since | `plans`, `issue_types` | `two_workspaces`, `what_vanished` |
+//! | ties between tenants | `merge_requests`, `issue_links` | `two_workspaces`, `SIDE_EFFECTS` |
+//! | local state tables | `local.issue_states` | `two_workspaces`, `SIDE_EFFECTS` |
+//! | keys of five columns, to non-primary keys, none at all | `ci.metrics`, `project_settings`, `oddities` | `two_workspaces` |
+//! | cycles of keys that cannot wait, self references | projects, repositories, pipelines; `comments` | `two_workspaces` |
+//! | partitions, sub-partitions, keys to and from one | `ci.jobs`, `ci.reruns` | `two_workspaces` |
+//! | inheritance, rules, row security, unlogged, typed | `chat.*`, `bookmarks`, `sites` | `two_workspaces` |
+//! | one name in several schemas, MixedCase, dropped columns, 559 columns | `events`, `ItemTags`, `workspaces`, `wide` | `two_workspaces` |
+//! | generated columns, identity ALWAYS, shared and unowned sequences | `issues`, `projects`, `milestones`, `epics` | `two_workspaces` |
+//! | unique indexes, partial, on expressions, exclusion | `workspaces`, `users`, `roles`, `ci.bookings` | `two_workspaces`, `what_vanished` |
+//! | NOT VALID keys and checks | `ci.builds`, `comments` | `two_workspaces`, `an_old_row` |
+//! | triggers that number, write elsewhere, cannot run | `issues`, `webhooks`, `ci.events` | `two_workspaces`, `a_trigger_that_cannot_run` |
+//! | delete queues | `deleted_records` | `two_workspaces`, `SIDE_EFFECTS` |
+//! | search tables and materialised views | `search.documents`, `search.counts` | `two_workspaces`, `SIDE_EFFECTS` |
+//! | odd values | `oddities` | `two_workspaces` |
 //! | a thousand tables | generated | `many_tables` |
 
 use std::collections::BTreeMap;
@@ -157,10 +159,36 @@ const SIDE_EFFECTS: [(&str, usize); 4] = [
     ("search.documents", 12),
 ];
 
+/// What nobody owns or two have a part in, said when the snapshot is taken.
+const SNAPSHOT_NOTES: [&str; 5] = [
+    "no tenant owns 1 rows of table 'public.users'",
+    "no tenant owns 1 rows of table 'public.sessions'",
+    "no tenant owns 1 rows of table 'chat.digests'",
+    "2 rows of table 'public.issue_links' of shard 'harbour' point (by issue_links_to_issue_fkey) at rows of other tenants",
+    "2 rows of table 'public.merge_requests' of shard 'harbour' point (by merge_requests_source_project_id_fkey)",
+];
+
+/// What the restore will not do, said in the plan.
+const PLAN_NOTES: [&str; 10] = [
+    "1 rows of tenant '103' in 'public.issue_links' pointed (by issue_links_to_issue_fkey) at rows of tenant '102'",
+    "1 rows of tenant '103' in 'public.merge_requests' pointed (by merge_requests_source_project_id_fkey) at rows of",
+    "foreign key 'builds_runner' of 'ci.builds' is NOT VALID",
+    "triggers are off on insert into 'ci.jobs': defaults",
+    "table 'search.documents' is kept by trigger 'searchable' of 'public.issues', which does not fire: it goes stale",
+    "triggers are off on insert into 'public.issues': numbered, searchable, told",
+    "triggers fire on insert into 'public.projects', even with triggers off: looked",
+    "triggers are off on insert into 'public.webhooks': outbox",
+    "materialised view 'search.counts' is made of 'public.issues': refresh it after the restore",
+    "13 rows that others point at too are live and stay as they are, with what hangs from them",
+];
+
 #[test]
-fn comes_back() {
+fn two_workspaces_come_back_and_what_cannot_is_named() {
     let harbour = Harbour::new();
-    harbour.snapshot();
+    let snapshot = harbour.snapshot();
+    for note in SNAPSHOT_NOTES {
+        assert!(snapshot.stderr.contains(note), "'{note}' in\n{}", snapshot.stderr);
+    }
     let before = harbour.dump();
     harbour.delete(&[102, 104]);
     // Since the snapshot, the catalogues went on.
@@ -169,7 +197,10 @@ fn comes_back() {
     let damaged = harbour.dump();
     assert!(lacking(&before, &damaged).len() > 400);
 
-    harbour.plan(&[102, 104]).exits(0);
+    let plan = harbour.plan(&[102, 104]).exits(0);
+    for note in PLAN_NOTES {
+        assert!(plan.stdout.contains(note), "'{note}' in\n{}", plan.stdout);
+    }
     harbour.run(&["apply", "plan.json", "--confirm", "2"]).exits(0);
     let after = harbour.dump();
     let missing = lacking(&before, &after);
@@ -313,4 +344,42 @@ fn a_trigger_that_cannot_run_stops_its_tenant_and_leaves_nothing() {
         BTreeMap::from([("local.issue_states", 6), ("search.documents", 6)]),
         "{missing:#?}"
     );
+}
+
+/// What the live database has become since the snapshot is found when the plan is made, and nothing is written.
+#[test]
+fn what_vanished_or_was_taken_since_is_named_in_the_plan() {
+    let harbour = Harbour::new();
+    harbour.snapshot();
+    harbour.delete(&[102, 104]);
+    // 104 used a plan that is gone; the name of 102 is the neighbour's now, in other letters.
+    harbour.sql(
+        "UPDATE workspaces SET plan_id = 1 WHERE id = 101; DELETE FROM plans WHERE id = 3;
+         UPDATE workspaces SET slug = 'sPACE-102', deleted_at = NULL WHERE id = 105;",
+    );
+    let damaged = harbour.dump();
+    let plan = harbour.plan(&[102, 104]).exits(6);
+    for text in [
+        "workspaces_plan_id_fkey",
+        "id=104 at plan_id=3",
+        "workspaces_slug",
+        "id=102 by id=105 of tenant 105",
+    ] {
+        assert!(plan.error().contains(text), "'{text}' in\n{}", plan.error());
+    }
+    assert_eq!(harbour.dump(), damaged);
+}
+
+#[test]
+fn an_old_row_that_breaks_a_check_is_named_in_the_plan() {
+    let harbour = Harbour::new();
+    harbour.sql("DELETE FROM ci.builds WHERE id = 1");
+    harbour.snapshot();
+    harbour.delete(&[103]);
+    let damaged = harbour.dump();
+    let plan = harbour.plan(&[103]).exits(6);
+    for text in ["not_empty", "'public.comments'"] {
+        assert!(plan.error().contains(text), "'{text}' in\n{}", plan.error());
+    }
+    assert_eq!(harbour.dump(), damaged);
 }

@@ -260,6 +260,9 @@ async fn bring_back(config: &Config, victims: &BTreeSet<String>) -> Result<RowCo
     };
     let plan = restore::dry_run(config, &store, &Pick::At(None), &request, &Silent).await;
     let plan = plan.map_err(|error| format!("plan: {} {:?}", error.chain(), error.hints()))?;
+    if !plan.blocked.is_empty() {
+        return Err(format!("plan: {:?}", plan.blocked));
+    }
     let approved = rails::approve(plan, Some(victims.len())).map_err(|error| error.chain())?;
     let (_stop, stopped) = tokio::sync::watch::channel(false);
     let options = Options { jobs: 2, stop: stopped, dropped: PathBuf::new() };
