@@ -30,7 +30,7 @@ use crate::plan::{Request, rails};
 use crate::progress::Progress;
 use crate::snapshot::{self, CreateOptions, Store};
 use crate::source::live;
-use crate::survey::{Pick, Survey};
+use crate::survey::{Look, Pick, Survey};
 use crate::verify::certificate::Certificate;
 use crate::{replay, restore};
 
@@ -163,7 +163,7 @@ async fn rescue(
     progress.note("detecting who is gone");
     let begun_at = Instant::now();
     let pick = Pick::At(Some(deleted_at));
-    let damaged = Survey::open(config, store, &pick).await?.damage().await?;
+    let damaged = Survey::open(config, store, &pick).await?.damage(Look::Counts).await?;
     let detected: Vec<TenantId> =
         damaged.into_iter().filter(|tenant| tenant.deleted).map(|tenant| tenant.id).collect();
     stage.write_file("tenants.txt", &detected.iter().map(|id| format!("{id}\n")).collect::<String>())?;

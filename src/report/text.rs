@@ -9,7 +9,7 @@ use crate::plan::{Constraints, Plan, Prover, TenantPlan, TenantShard};
 use crate::replay::{Outcome, ShardStatus};
 use crate::shard::JournalEntry;
 use crate::snapshot::{Manifest, PruneReport, State, Summary, VerifyReport};
-use crate::survey::DamagedTenant;
+use crate::survey::{Damage, DamagedTenant};
 use crate::verify::certificate::Certificate;
 
 /// Tenants of a plan that are shown table by table; more are shown shard by shard unless asked for.
@@ -380,29 +380,33 @@ pub fn damage(tenants: &[DamagedTenant], detail: bool) -> String {
     let gone = tenants.iter().filter(|tenant| tenant.deleted).count();
     let mut rows = Vec::new();
     for tenant in tenants {
-        let state = if tenant.deleted { "deleted" } else { "rows missing" };
-        let lost = |damage: &crate::survey::Damage| damage.snapshot_rows - damage.live_rows;
-        let name = tenant.name.clone().unwrap_or_default();
+        let state = if tenant.deleted { "deleted" } else { "differs" };
+        let sum = |tables: &[Damage], place: String| {
+            let total = |of: fn(&Damage) -> u64| count(tables.iter().map(of).sum());
+            let name = tenant.name.clone().unwrap_or_default();
+            let counts = [total(|it| it.missing), total(|it| it.changed), total(|it| it.extra)];
+            let words = [tenant.id.to_string(), name, state.to_owned(), place];
+            words.into_iter().chain(counts).collect::<Vec<String>>()
+        };
         if detail {
-            rows.extend(tenant.tables.iter().map(|damage| {
-                let place = format!("{} {}", damage.shard, damage.table);
-                vec![tenant.id.to_string(), name.clone(), state.into(), place, count(lost(damage))]
-            }));
+            let place = |it: &Damage| format!("{} {}", it.shard, it.table);
+            rows.extend(tenant.tables.iter().map(|it| sum(std::slice::from_ref(it), place(it))));
         } else {
-            let place = format!("{} tables", tenant.tables.len());
-            let total: u64 = tenant.tables.iter().map(lost).sum();
-            rows.push(vec![tenant.id.to_string(), name, state.into(), place, count(total)]);
+            rows.push(sum(&tenant.tables, format!("{} tables", tenant.tables.len())));
         }
     }
     let summary = format!(
-        "{gone} {} deleted, {} with fewer rows than in the snapshot",
+        "{gone} {} deleted, {} with rows that differ from the snapshot",
         plural(gone, "tenant"),
         tenants.len() - gone
     );
     if rows.is_empty() {
         return summary;
     }
-    format!("{}\n\n{summary}", table(&["TENANT", "NAME", "STATE", "WHERE", "ROWS GONE"], &[4], rows))
+    format!(
+        "{}\n\n{summary}",
+        table(&["TENANT", "NAME", "STATE", "WHERE", "MISSING", "CHANGED", "EXTRA"], &[4, 5, 6], rows)
+    )
 }
 
 /// `1 tenant`, `2 tenants`: the noun alone.

@@ -5,8 +5,10 @@
 //!                                             └► damage()   for diff
 //! ```
 
+mod damage;
 mod drift;
 mod keys;
+mod live;
 mod standing;
 mod tombstones;
 
@@ -16,7 +18,6 @@ use std::sync::Arc;
 use arrow::array::{Array, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::StreamExt;
-use serde::Serialize;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -32,6 +33,7 @@ use crate::shard::{self, Facts, Shard};
 use crate::snapshot::{self, Selector, Snapshot, Store};
 use crate::source::snapshot_store::SnapshotSource;
 use crate::source::{Scan, Source};
+pub use damage::{Damage, DamagedTenant, Look};
 use standing::{Comparison, Parents};
 use tombstones::Erased;
 
@@ -58,32 +60,6 @@ pub enum Pick {
     At(Option<jiff::Timestamp>),
     /// These; shards that none of them belongs to use the newest.
     Ids(Vec<crate::model::SnapshotId>),
-}
-
-/// How much of a tenant is gone from one table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Damage {
-    /// The shard.
-    pub shard: ShardName,
-    /// The table.
-    pub table: TableName,
-    /// Rows in the snapshot.
-    pub snapshot_rows: u64,
-    /// Live rows.
-    pub live_rows: u64,
-}
-
-/// A tenant of the snapshot that has fewer rows now, by count.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct DamagedTenant {
-    /// The tenant.
-    pub id: TenantId,
-    /// What people call it.
-    pub name: Option<String>,
-    /// Whether its row in the root table is gone.
-    pub deleted: bool,
-    /// The tables that hold fewer rows.
-    pub tables: Vec<Damage>,
 }
 
 impl Survey {
@@ -143,39 +119,6 @@ impl Survey {
         }
         let names = tenants.into_iter().map(|id| (id.clone(), names.get(&id).cloned().flatten())).collect();
         Ok(Findings { shards, root_shard: self.root_shard.clone(), names, other_kinds })
-    }
-
-    /// Tenants of the snapshot that have fewer rows now, and where; by counts, in the order of their ids.
-    pub async fn damage(&self) -> Result<Vec<DamagedTenant>> {
-        let names = self.names().await?;
-        let tenants: Vec<TenantId> = names.keys().cloned().collect();
-        let mut damaged: BTreeMap<TenantId, Vec<Damage>> = BTreeMap::new();
-        for surveyed in &self.shards {
-            // Rows of whoever points at them are not counted: those who pointed are gone.
-            let owned = surveyed.owned_tables()?;
-            for owned in owned.into_iter().filter(|owned| owned.owners.belongs == Belongs::ToOne) {
-                let live = surveyed.shard.live_rows(&owned, &tenants).await?;
-                for tenant in &tenants {
-                    let snapshot_rows = surveyed.rows_in_snapshot(tenant, &owned.table.name);
-                    let live_rows = live.get(tenant).copied().unwrap_or_default();
-                    if live_rows < snapshot_rows {
-                        let (shard, table) = (surveyed.name.clone(), owned.table.name.clone());
-                        let damage = Damage { shard, table, snapshot_rows, live_rows };
-                        damaged.entry(tenant.clone()).or_default().push(damage);
-                    }
-                }
-            }
-        }
-        let is_root = |damage: &Damage| damage.shard == self.root_shard && damage.table == self.root_table;
-        Ok(damaged
-            .into_iter()
-            .map(|(id, tables)| DamagedTenant {
-                name: names.get(&id).cloned().flatten(),
-                deleted: tables.iter().any(is_root),
-                id,
-                tables,
-            })
-            .collect())
     }
 
     /// The tenants of the root's snapshot and what people call them.

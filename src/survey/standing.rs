@@ -15,14 +15,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use arrow::array::RecordBatch;
 use futures::StreamExt;
 
-use super::keys::{KeyOf, identity, is_exact};
+use super::keys::{KeyOf, is_exact};
+use super::live::{LiveRows, Stand, encoded};
 use super::tombstones::Erased;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::limits::{DIFFERENCES_NAMED_MAX, PARENTS_KNOWN_MAX};
-use crate::model::wire::{Decoder, Tuples, encode};
+use crate::model::wire::{Decoder, Tuples};
 use crate::model::{
-    Belongs, Chunk, Fingerprint, ForeignKey, OwnedTable, Table, TableName, TenantId, UniqueKey, row_hash,
-    row_name,
+    Belongs, Chunk, ForeignKey, OwnedTable, Table, TableName, TenantId, UniqueKey, row_hash, row_name,
 };
 use crate::plan::conflict::{Finding, Reason, RowHash, Standing};
 use crate::shard::{LiveRow, Question, Rows, Shard};
@@ -109,10 +109,10 @@ impl<'a> Comparison<'a> {
     /// Begins with a table, in its live shape, of which the tenant has so many live rows.
     pub async fn table<'t>(&'t mut self, owned: &'t OwnedTable, live_rows: u64) -> Result<Compared<'t, 'a>> {
         let table = &owned.table;
-        let mut live = LiveRows { identity: identity(table), ..LiveRows::default() };
-        if live_rows > 0 {
-            live.read(self.shard, owned, self.tenant).await?;
-        }
+        let live = match live_rows {
+            0 => LiveRows::none(table),
+            _ => LiveRows::read(self.shard, owned, self.tenant).await?,
+        };
         let keys = table.primary().into_iter().chain(table.unique_keys.iter().cloned());
         let own_column = owned.owners.only().filter(|way| way.steps.is_empty()).map(|way| &way.column);
         // A key that holds the tenant's id cannot be taken by anybody else.
@@ -162,75 +162,6 @@ impl Tallies {
             Finding { reason, rows, named }
         })
     }
-}
-
-/// The tenant's live rows of one table: by key, or as a multiset where there is none.
-#[derive(Default)]
-struct LiveRows {
-    identity: Option<KeyOf>,
-    by_key: HashMap<u128, u128>,
-    bag: HashMap<u128, u64>,
-    all: Fingerprint,
-}
-
-/// How a row of the snapshot stands.
-enum Stand {
-    Absent,
-    Identical,
-    Different,
-}
-
-impl LiveRows {
-    async fn read(&mut self, shard: &dyn Shard, owned: &OwnedTable, tenant: &TenantId) -> Result<()> {
-        let mut batches = shard.read(owned, tenant).await?;
-        while let Some(batch) = batches.next().await {
-            for tuple in encoded(&owned.table, &batch?)?.iter() {
-                let hash = row_hash(tuple);
-                self.all.add(hash);
-                match &self.identity {
-                    Some(key) => drop(self.by_key.insert(key.whole(tuple)?, hash)),
-                    None => *self.bag.entry(hash).or_default() += 1,
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the live row out that is the same row.
-    fn take(&mut self, tuple: &[u8], hash: u128) -> Result<Stand> {
-        if let Some(key) = &self.identity {
-            if self.by_key.is_empty() {
-                return Ok(Stand::Absent);
-            }
-            return Ok(match self.by_key.remove(&key.whole(tuple)?) {
-                None => Stand::Absent,
-                Some(live) if live == hash => Stand::Identical,
-                Some(_) => Stand::Different,
-            });
-        }
-        Ok(match self.bag.get_mut(&hash).filter(|left| **left > 0) {
-            None => Stand::Absent,
-            Some(left) => {
-                *left -= 1;
-                Stand::Identical
-            }
-        })
-    }
-
-    /// The hashes of the rows that nothing took.
-    fn left(&self) -> HashMap<u128, u64> {
-        let keyed = self.by_key.values().map(|hash| (*hash, 1));
-        let bag = self.bag.iter().map(|(hash, left)| (*hash, *left)).filter(|(_, left)| *left > 0);
-        keyed.chain(bag).collect()
-    }
-}
-
-fn encoded(table: &Table, batch: &RecordBatch) -> Result<Tuples> {
-    encode(table, batch).map_err(|error| unfit(table, error))
-}
-
-fn unfit(table: &Table, error: crate::model::wire::WireError) -> Error {
-    Error::failed(format!("unable to compare rows of table '{}'", table.name)).because(error)
 }
 
 /// One table of the tenant.
@@ -296,7 +227,7 @@ impl Compared<'_, '_> {
     /// Ends the table.
     pub async fn finish(mut self) -> Result<Standing> {
         let mut left = self.live.left();
-        self.standing.live = self.live.all;
+        self.standing.live = self.live.all();
         self.standing.ghosts = left.values().sum();
         if self.standing.ghosts > 0 {
             self.name_ghosts(&mut left).await?;
@@ -353,7 +284,7 @@ impl Compared<'_, '_> {
                 let own = &absent.tuples.bytes[..absent.tuples.ends[answer.row]];
                 let start = answer.row.checked_sub(1).map_or(0, |before| absent.tuples.ends[before]);
                 let hash = row_hash(&live.tuple);
-                let is_itself = self.live.identity.is_none() && hash == row_hash(&own[start..]);
+                let is_itself = !self.live.is_keyed() && hash == row_hash(&own[start..]);
                 // One live row that takes several keys is told once.
                 if is_itself || !named.insert((answer.row, hash)) {
                     continue;

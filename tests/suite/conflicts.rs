@@ -26,6 +26,8 @@ on_both! {
     sqlite_identical_rows_are_skipped, postgres_identical_rows_are_skipped => identical_rows_are_skipped;
     sqlite_live_rows_are_kept, postgres_live_rows_are_kept => live_rows_are_kept;
     sqlite_erased_rows_stay_erased, postgres_erased_rows_stay_erased => erased_rows_stay_erased;
+    sqlite_diff_tells_missing_changed_and_extra_rows, postgres_diff_tells_missing_changed_and_extra_rows
+        => diff_tells_missing_changed_and_extra_rows;
     sqlite_a_policy_of_one_table, postgres_a_policy_of_one_table => a_policy_of_one_table;
     sqlite_what_changes_after_the_plan_rolls_back, postgres_what_changes_after_the_plan_rolls_back
         => what_changes_after_the_plan_rolls_back;
@@ -253,4 +255,38 @@ async fn erased_rows_stay_erased(kind: Kind) {
         assert!(run.error().contains(says), "'{says}' in\n{}", run.error());
     }
     assert_eq!(world.dump().await, deleted);
+}
+
+/// Who was deleted, and what else differs, without any list.
+async fn diff_tells_missing_changed_and_extra_rows(kind: Kind) {
+    let world = World::with_snapshot(kind).await;
+    world.sql("product", "UPDATE settings SET value = 'light' WHERE site_id = 9001 AND name = 'theme'").await;
+    world.sql("product", "DELETE FROM history WHERE site_id = 9002").await;
+    world.sql("product", "INSERT INTO history VALUES (9002, 'new')").await;
+    world.sql("product", "INSERT INTO settings VALUES (9003, 'extra', NULL)").await;
+    world.delete(&tenants()[3..4]).await;
+    let before = world.dump().await;
+    let json = world.run(&["diff", "--json", "-o", "gone.txt"]).exits(0).json();
+    assert_eq!(world.read("gone.txt"), "9004\n");
+    let found: Vec<(String, bool, Vec<[u64; 3]>)> = json["tenants"]
+        .as_array()
+        .expect("tenants")
+        .iter()
+        .map(|tenant| {
+            let counts = |table: &serde_json::Value| {
+                ["missing", "changed", "extra"].map(|name| table[name].as_u64().expect("count"))
+            };
+            let tables = tenant["tables"].as_array().expect("tables").iter().map(counts).collect();
+            (tenant["id"].as_str().expect("id").to_owned(), tenant["deleted"] == true, tables)
+        })
+        .collect();
+    assert_eq!(found[0], ("9001".into(), false, vec![[0, 1, 0]]));
+    assert_eq!(found[1], ("9002".into(), false, vec![[12, 0, 1]]));
+    assert_eq!(found[2], ("9003".into(), false, vec![[0, 0, 1]]));
+    assert_eq!((found[3].0.as_str(), found[3].1, found.len()), ("9004", true, 4));
+    assert!(found[3].2.iter().all(|[missing, changed, extra]| *missing > 0 && changed + extra == 0));
+    let fast = world.run(&["diff", "--fast"]).exits(0).stdout;
+    assert!(fast.contains("9002") && fast.contains("9004"), "{fast}");
+    assert!(!fast.contains("9001") && !fast.contains("9003"), "{fast}");
+    assert_eq!(world.dump().await, before);
 }

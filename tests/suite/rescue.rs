@@ -14,7 +14,7 @@ async fn restores_deleted_tenants_and_touches_nothing_else(kind: Kind, constrain
 
     let diff = world.run(&["diff", "-o", "gone.txt"]).exits(0);
     assert!(
-        diff.stdout.contains("4 tenants deleted, 0 with fewer rows than in the snapshot"),
+        diff.stdout.contains("4 tenants deleted, 0 with rows that differ from the snapshot"),
         "{}",
         diff.stdout
     );
