@@ -137,9 +137,9 @@ fn prune_row_groups(bencher: Bencher) {
 #[divan::bench(args = [10, 400])]
 fn make_plan(bencher: Bencher, tenants: usize) {
     let (request, findings) = (request(tenants), findings(tenants));
-    bencher
-        .with_inputs(|| findings.clone())
-        .bench_local_values(|findings| plan::make(&request, findings, Timestamp::UNIX_EPOCH).expect("a plan"));
+    bencher.with_inputs(|| findings.clone()).bench_local_values(|findings| {
+        plan::make(&request, findings, Timestamp::UNIX_EPOCH).expect("a plan")
+    });
 }
 
 fn request(tenants: usize) -> Request {

@@ -167,8 +167,7 @@ impl Surveyed {
     /// Reads the rows of one tenant: their fingerprint in the snapshot, and in their new shape.
     pub(super) async fn read_adapted(
         &self,
-        adaptation: &Adaptation,
-        written: &Table,
+        (adaptation, written): (&Adaptation, &Table),
         owned: &OwnedTable,
         tenant: &TenantId,
         changed: &mut TableDrift,

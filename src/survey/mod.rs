@@ -332,8 +332,7 @@ impl Surveyed {
         if let Some(adaptation) = changed.drift.adaptation.clone() {
             (read, adapted) = self
                 .read_adapted(
-                    &adaptation,
-                    &written.table,
+                    (&adaptation, &written.table),
                     owned,
                     tenant,
                     changed,

@@ -173,23 +173,6 @@ fn every_kind_of_table_comes_back() {
     shop.run(&["verify", "plan.json"]).exits(0);
 }
 
-/// A conflict that only the server can see: nothing of the tenant comes, and nobody else is touched.
-fn is_rolled_back(shop: &Shop, queries: &[&str], says: &[&str]) {
-    let damaged = shop.binaries(queries);
-    shop.plan().exits(0);
-    let apply = shop.apply().exits(5);
-    for text in says {
-        assert!(
-            apply.stdout.contains(text) || apply.stderr.contains(text),
-            "{}\n{}",
-            apply.stdout,
-            apply.stderr
-        );
-    }
-    assert_equal(queries, &damaged, &shop.binaries(queries));
-    assert_eq!(shop.sql("select count(*) from sites where id = 1"), "0");
-}
-
 #[test]
 fn a_missing_partition_is_named_when_the_plan_is_made() {
     let shop = Shop::with_snapshot(include_str!("fidelity/tables.sql"));

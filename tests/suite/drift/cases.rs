@@ -738,7 +738,8 @@ pub const CASES: &[Case] = &[
         Covered("of its type public.checked is new: every value of the tenants keeps it")),
     case("domain_check_added_and_broken", "a stricter", &["-7"], "2", "alter domain stricter add check (value > 0)",
         Refused("of its type public.stricter is not kept for 1 rows of the tenants: k=")),
-    case("integer_to_checked_domain", "a int", &["-7"], "2", "alter table T alter a type positive", Refused("of its type public.positive is not kept for 1 rows")),
+    case("integer_to_checked_domain", "a int", &["-7"], "2", "alter table T alter a type positive",
+        Refused("of its type public.positive is not kept for 1 rows")),
     case("domain_to_another", "a positive", &["7"], "2", "alter table T alter a type small", Covered("of its type public.small is new: every value")),
     // --- values that the server does not take back
     case("tsquery", "a tsquery", &["'a & b'", "null"], "'x'", "", Covered("")),
