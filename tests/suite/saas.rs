@@ -268,7 +268,7 @@ url = "postgres://h/h"
 "public.workspaces" = { rule = "root", key = "id" }
 "billing.lines" = { rule = "direct", column = "workspace_id" }
 "public.issue_labels" = { rule = "derived", columns = ["label_id"], parent = "public.labels", parent_columns = ["id"] }
-"ci.metric_notes" = { rule = "either", ways = [{ column = "workspace_id" }, { columns = ["workspace_id", "project_id", "day", "name", "slot"], parent = "ci.metrics", parent_columns = ["workspace_id", "project_id", "day", "name", "slot"] }] }
+"ci.metric_notes" = { rule = "direct", column = "workspace_id" }
 "search.documents" = { rule = "derived", columns = ["issue_id"], parent = "public.issues", parent_columns = ["id"] }
 "local.issue_states" = { rule = "derived", columns = ["issue_id"], parent = "public.issues", parent_columns = ["id"] }
 "#;
