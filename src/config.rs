@@ -221,7 +221,8 @@ mod tests {
         let of = |text: &str| parse(text).expect_err("refused").chain();
         assert_eq!(
             of(&GOOD.replace("url_env", "url_evn")),
-            "unable to read configuration '/etc/reinstate.toml' line 4: unknown field `url_evn`, expected one of `url`, `url_env`, `tables`, `conflicts`, `ignored`, `drift`"
+            "unable to read configuration '/etc/reinstate.toml' line 4: unknown field `url_evn`, \
+             expected one of `url`, `url_env`, `tables`, `conflicts`, `ignored`, `drift`"
         );
         assert_eq!(
             of(&GOOD.replace("SHOP_URL", "OTHER")),
