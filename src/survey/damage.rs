@@ -49,8 +49,7 @@ pub struct Damage {
     pub changed: u64,
     /// Live rows that the snapshot does not have.
     pub extra: u64,
-    /// Whether the rows were only counted: the columns are not those of the snapshot any more, or nobody asked for
-    /// more.
+    /// Whether the rows were only counted: the columns are not those of the snapshot any more, or no more was asked.
     pub counted: bool,
 }
 

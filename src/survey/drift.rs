@@ -167,21 +167,21 @@ impl Surveyed {
     /// Reads the rows of one tenant: their fingerprint in the snapshot, and in their new shape.
     pub(super) async fn read_adapted(
         &self,
-        (adaptation, written): (&Adaptation, &Table),
-        owned: &OwnedTable,
+        adaptation: &Adaptation,
+        written: &OwnedTable,
         tenant: &TenantId,
         changed: &mut TableDrift,
         mut compared: Option<&mut Compared<'_, '_>>,
         progress: &dyn Progress,
     ) -> Result<(Fingerprint, Option<Fingerprint>)> {
         let (mut read, mut adapted) = (Fingerprint::default(), Fingerprint::default());
-        let mut chunks = extract::adapted_rows(&self.source, adaptation, written, tenant).await?;
+        let mut chunks = extract::adapted_rows(&self.source, adaptation, &written.table, tenant).await?;
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk?;
             read += chunk.taken.fingerprint;
             adapted += chunk.adapted.fingerprint;
             judge(adaptation, tenant, &chunk, &mut changed.found)?;
-            let is_readable = self.check(owned, tenant, &chunk.adapted, changed).await?;
+            let is_readable = self.check(written, tenant, &chunk.adapted, changed).await?;
             if let Some(compared) = compared.as_mut().filter(|_| is_readable) {
                 compared.see(&chunk.adapted).await?;
             }

@@ -331,14 +331,7 @@ impl Surveyed {
         };
         if let Some(adaptation) = changed.drift.adaptation.clone() {
             (read, adapted) = self
-                .read_adapted(
-                    (&adaptation, &written.table),
-                    owned,
-                    tenant,
-                    changed,
-                    compared.as_mut(),
-                    progress,
-                )
+                .read_adapted(&adaptation, &written, tenant, changed, compared.as_mut(), progress)
                 .await?;
         } else if fingerprint.rows > 0 {
             let mut chunks = extract::tenant_rows(&self.source, &owned.table, tenant).await?;

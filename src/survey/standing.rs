@@ -7,8 +7,8 @@
 //! end of the tenant ─► parents that neither are live nor came by
 //! ```
 //!
-//! Held in memory: 32 bytes for each live row of the tenant in one table, 16 for each of its rows that a foreign
-//! key can point at, and each distinct key that points elsewhere.
+//! Held in memory: 32 bytes for each live row of the tenant in one table, 16 for each of its rows that a foreign key
+//! can point at, and each distinct key that points elsewhere.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
