@@ -27,8 +27,11 @@ const NAMES: [(&str, &str); 14] = [
 /// Most ways from a row to a tenant; the engine follows 64.
 const WAYS_MAX: usize = 24;
 
+/// Adds tables of one kind.
+type Make = fn(&mut Maker);
+
 /// Kinds of tables, and how often of a hundred.
-const KINDS: [(u8, fn(&mut Maker)); 9] = [
+const KINDS: [(u8, Make); 9] = [
     (8, Maker::shared),
     (4, Maker::excluded),
     (20, Maker::direct),
