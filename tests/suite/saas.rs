@@ -1,33 +1,36 @@
 //! A whole product (fixtures/schemas/harbour.*): everything that real multi-tenant schemas were found to have.
 //!
-//! Tests by the beginning of their names.
+//! Tests: A `two_workspaces_…`, B `init_is_right_…`, C `a_trigger_that_…`, D `what_vanished_…`, E `an_old_row_…`.
+//! What A does not bring back it names in `SIDE_EFFECTS`.
 //!
 //! | what real schemas contain | in Harbour | shown by |
 //! |---|---|---|
-//! | references without foreign keys | `ci.builds`, `audit_log`, `feed`, `ci.artifacts` | `two_workspaces` |
-//! | alternative owners, by row | `labels`, `uploads`, `activities` | `two_workspaces` |
-//! | own and shared rows in one table | `roles`, `ci.runners` | `two_workspaces` |
-//! | NOT NULL by a check | `projects.workspace_id` | `init_is_right` |
-//! | six levels | workspaces, projects, repositories, pipelines, stages, jobs, job_logs | `two_workspaces` |
-//! | join tables without a tenant column | `issue_labels`, `assignees` | `two_workspaces`, `init_is_right` |
-//! | polymorphic pairs, text for uuid, a false friend | `activities`; `billing.invoices` | `two_workspaces`, `init_is_right` |
-//! | soft composite references, arrays of ids | `ci.artifacts`, `chat.digests` | `two_workspaces` |
-//! | rows owned by who points at them | `users` and `sessions`, `files` and `file_scans` | `two_workspaces` |
-//! | shared catalogues that changed since | `plans`, `issue_types` | `two_workspaces`, `what_vanished` |
-//! | ties between tenants | `merge_requests`, `issue_links` | `two_workspaces`, `SIDE_EFFECTS` |
-//! | local state tables | `local.issue_states` | `two_workspaces`, `SIDE_EFFECTS` |
-//! | keys of five columns, to non-primary keys, none at all | `ci.metrics`, `project_settings`, `oddities` | `two_workspaces` |
-//! | cycles of keys that cannot wait, self references | projects, repositories, pipelines; `comments` | `two_workspaces` |
-//! | partitions, sub-partitions, keys to and from one | `ci.jobs`, `ci.reruns` | `two_workspaces` |
-//! | inheritance, rules, row security, unlogged, typed | `chat.*`, `bookmarks`, `sites` | `two_workspaces` |
-//! | one name in several schemas, MixedCase, dropped columns, 559 columns | `events`, `ItemTags`, `workspaces`, `wide` | `two_workspaces` |
-//! | generated columns, identity ALWAYS, shared and unowned sequences | `issues`, `projects`, `milestones`, `epics` | `two_workspaces` |
-//! | unique indexes, partial, on expressions, exclusion | `workspaces`, `users`, `roles`, `ci.bookings` | `two_workspaces`, `what_vanished` |
-//! | NOT VALID keys and checks | `ci.builds`, `comments` | `two_workspaces`, `an_old_row` |
-//! | triggers that number, write elsewhere, cannot run | `issues`, `webhooks`, `ci.events` | `two_workspaces`, `a_trigger_that_cannot_run` |
-//! | delete queues | `deleted_records` | `two_workspaces`, `SIDE_EFFECTS` |
-//! | search tables and materialised views | `search.documents`, `search.counts` | `two_workspaces`, `SIDE_EFFECTS` |
-//! | odd values | `oddities` | `two_workspaces` |
+//! | references without foreign keys | `ci.builds`, `audit_log`, `feed`, `ci.artifacts` | A |
+//! | alternative owners, by row | `labels`, `uploads`, `activities` | A |
+//! | own and shared rows in one table | `roles`, `ci.runners` | A |
+//! | NOT NULL by a check | `projects.workspace_id` | B |
+//! | six levels | workspaces, projects, repositories, pipelines, stages, jobs, job_logs | A |
+//! | join tables without a tenant column | `issue_labels`, `assignees` | A, B |
+//! | polymorphic pairs, text for uuid, a false friend | `activities`; `billing.invoices` | A, B |
+//! | soft composite references, arrays of ids | `ci.artifacts`, `chat.digests` | A |
+//! | rows owned by who points at them | `users` and `sessions`, `files` and `file_scans` | A |
+//! | shared catalogues that changed since | `plans`, `issue_types` | A, D |
+//! | ties between tenants | `merge_requests`, `issue_links` | A |
+//! | local state tables | `local.issue_states` | A |
+//! | keys of five columns, to non-primary keys, none at all | `ci.metrics`, `project_settings`, `oddities` | A |
+//! | cycles of keys that cannot wait, self references | projects, repositories, pipelines; `comments` | A |
+//! | partitions, sub-partitions, keys to and from one | `ci.jobs`, `ci.reruns` | A |
+//! | inheritance, rules, row security, unlogged, typed | `chat.*`, `bookmarks`, `sites` | A |
+//! | one name in several schemas, MixedCase | `events`, `ItemTags` | A |
+//! | dropped columns, 559 columns | `workspaces`, `wide` | A |
+//! | generated columns, identity ALWAYS | `issues`, `projects` | A |
+//! | shared and unowned sequences | `milestones`, `epics` | A |
+//! | unique indexes, partial, on expressions, exclusion | `workspaces`, `users`, `roles`, `ci.bookings` | A, D |
+//! | NOT VALID keys and checks | `ci.builds`, `comments` | A, E |
+//! | triggers that number, write elsewhere, cannot run | `issues`, `webhooks`, `ci.events` | A, C |
+//! | delete queues | `deleted_records` | A |
+//! | search tables and materialised views | `search.documents`, `search.counts` | A |
+//! | odd values | `oddities` | A |
 //! | a thousand tables | generated | `many_tables` |
 
 use std::collections::BTreeMap;

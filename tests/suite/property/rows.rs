@@ -122,7 +122,7 @@ impl<'a> Filler<'a> {
         (!one_of.is_empty()).then(|| one_of[self.rng.usize(0..one_of.len())])
     }
 
-    /// The tenant's id; NULL for a shared row; now and then another tenant's, or one that was never there.
+    /// The tenant's id, NULL for a shared row, now and then another tenant's; `None` where the row cannot be.
     fn tenant(&mut self, tenant: Option<usize>, not_null: bool) -> Option<Value> {
         match (tenant, self.rng.u8(0..20)) {
             (Some(_), 0) => Some(Some(self.tenants[self.rng.usize(0..self.tenants.len())].clone())),

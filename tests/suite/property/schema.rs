@@ -27,7 +27,7 @@ const NAMES: [(&str, &str); 14] = [
 /// Most ways from a row to a tenant; the engine follows 64.
 const WAYS_MAX: usize = 24;
 
-/// Makes a table.
+/// Adds tables of one kind.
 type Make = fn(&mut Maker);
 
 /// Kinds of tables, and how often of a hundred.
