@@ -454,6 +454,10 @@ fn a_server_that_stops_is_told_by_every_command() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("psql");
+    wait_until(
+        &url,
+        "SELECT count(*) FROM pg_locks WHERE relation = 'pages'::regclass AND mode = 'ShareLock' AND granted",
+    );
     let apply =
         crate::world::command(folder.path(), &["apply", "plan.json", "--confirm", "2", "--jobs", "1"]);
     let apply = std::thread::spawn(move || output(apply));
