@@ -36,7 +36,7 @@ pub use rails::ApprovedPlan;
 pub use tombstones::Tombstones;
 
 /// The version of the plan file's format.
-pub const PLAN_FORMAT: u32 = 1;
+pub const PLAN_FORMAT: u32 = 2;
 
 /// What the operator asks for.
 #[derive(Clone, Debug, Default)]

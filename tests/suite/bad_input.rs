@@ -114,7 +114,7 @@ async fn a_plan_that_was_edited_is_refused() {
                  hint: make the plan again with `reinstate plan`";
     refused(&world, &before, world.apply(2), 3, error).await;
     world.write("plan.json", "{\"format\": 9}");
-    let error = "error: unable to read plan 'plan.json': its format is version 9, this reinstate reads version 1\n\
+    let error = "error: unable to read plan 'plan.json': its format is version 9, this reinstate reads version 2\n\
                  hint: make the plan again with `reinstate plan`";
     refused(&world, &before, world.apply(2), 3, error).await;
 }
