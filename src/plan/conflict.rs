@@ -119,6 +119,11 @@ pub enum Reason {
         /// Where it points to.
         parent: TableName,
     },
+    /// The live table does not take the row.
+    Unfit {
+        /// What it demands.
+        what: String,
+    },
 }
 
 impl Reason {
@@ -127,7 +132,7 @@ impl Reason {
         match self {
             Self::Identical => policy == Policy::Fail,
             Self::Different | Self::Ghost => policy != Policy::KeepLive,
-            Self::Taken { .. } | Self::NoParent { .. } => true,
+            Self::Taken { .. } | Self::NoParent { .. } | Self::Unfit { .. } => true,
         }
     }
 }
@@ -151,6 +156,7 @@ impl fmt::Display for Obstacle {
             Reason::Identical => write!(f, "{rows} rows are live already in {place}")?,
             Reason::Different => write!(f, "{rows} rows are live with other values in {place}")?,
             Reason::Ghost => write!(f, "{rows} live rows in {place} are not in the snapshot")?,
+            Reason::Unfit { what } => write!(f, "{rows} rows of {place} do not fit: {what}")?,
             Reason::Taken { key } => write!(f, "{rows} rows of {place} have a key ('{key}') that is taken")?,
             Reason::NoParent { key, parent } => write!(
                 f,
@@ -243,6 +249,7 @@ mod tests {
             (Reason::Ghost, [true, true, false]),
             (taken, [true; 3]),
             (orphan, [true; 3]),
+            (Reason::Unfit { what: "check".into() }, [true; 3]),
         ];
         for (reason, blocks) in cases {
             let policies = [Policy::Fail, Policy::SkipIdentical, Policy::KeepLive];

@@ -75,6 +75,9 @@ pub fn hints(blocked: &[BlockedTenant]) -> Vec<&'static str> {
     if reasons().any(|reason| matches!(reason, Reason::Taken { .. })) {
         hints.push("a taken key is free again when the live row named above gets another value");
     }
+    if reasons().any(|reason| matches!(reason, Reason::Unfit { .. })) {
+        hints.push("bring the target to take these rows, restore from a snapshot taken since, or take the tenants off the list");
+    }
     if reasons().any(|reason| matches!(reason, Reason::NoParent { .. })) {
         hints.push("bring the missing rows back first, or take out what points at them");
     }

@@ -111,7 +111,6 @@ impl Surveyed {
     pub(super) async fn check(
         &self,
         owned: &OwnedTable,
-        tenant: &TenantId,
         chunk: &Chunk,
         changed: &mut TableDrift,
     ) -> Result<bool> {
@@ -122,7 +121,7 @@ impl Surveyed {
         let live =
             self.live(&owned.table.name).ok_or_else(|| Error::bug("a table that is not live was read"))?;
         let owned = OwnedTable { table: drift.written(live), owners: owned.owners.clone() };
-        let name = |row| format!("{} of tenant {tenant}", row_name(&owned.table, &chunk.batch, row));
+        let name = |row| row_name(&owned.table, &chunk.batch, row);
         let mut is_readable = true;
         let mut of_table = Vec::new();
         for (position, condition) in drift.conditions.iter().enumerate() {
@@ -180,8 +179,8 @@ impl Surveyed {
             let chunk = chunk?;
             read += chunk.taken.fingerprint;
             adapted += chunk.adapted.fingerprint;
-            judge(adaptation, tenant, &chunk, &mut changed.found)?;
-            let is_readable = self.check(written, tenant, &chunk.adapted, changed).await?;
+            judge(adaptation, &chunk, &mut changed.found)?;
+            let is_readable = self.check(written, &chunk.adapted, changed).await?;
             if let Some(compared) = compared.as_mut().filter(|_| is_readable) {
                 compared.see(&chunk.adapted).await?;
             }
@@ -192,9 +191,8 @@ impl Surveyed {
 }
 
 /// Notes the values that do not fit and those that have no column.
-fn judge(adaptation: &Adaptation, tenant: &TenantId, chunk: &AdaptedChunk, found: &mut Found) -> Result<()> {
-    let name =
-        |batch: &RecordBatch, row| format!("{} of tenant {tenant}", row_name(&adaptation.taken, batch, row));
+fn judge(adaptation: &Adaptation, chunk: &AdaptedChunk, found: &mut Found) -> Result<()> {
+    let name = |batch: &RecordBatch, row| row_name(&adaptation.taken, batch, row);
     for misfit in &chunk.misfits {
         found.add_misfit(misfit.column, misfit.why, || name(&chunk.taken.batch, misfit.row));
     }

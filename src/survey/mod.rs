@@ -338,7 +338,7 @@ impl Surveyed {
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk?;
                 read += chunk.fingerprint;
-                let is_readable = self.check(owned, tenant, &chunk, changed).await?;
+                let is_readable = self.check(owned, &chunk, changed).await?;
                 if let Some(compared) = compared.as_mut().filter(|_| is_readable) {
                     compared.see(&chunk).await?;
                 }
@@ -353,10 +353,11 @@ impl Surveyed {
             .hint("`reinstate snapshot verify` says which files are rotten")
             .hint("an older snapshot may be whole: --at TIME"));
         }
-        let standing = match compared {
+        let mut standing = match compared {
             Some(compared) => compared.finish().await?,
             None => Standing::default(),
         };
+        standing.findings.extend(changed.drift.take_unfit(&mut changed.found));
         let left = self.left(owned, tenant, changed).await?;
         let (table, rows) = (table.clone(), fingerprint.rows);
         let found = TenantTable { table, rows, bytes, fingerprint, adapted, live_rows, left, settled: None };

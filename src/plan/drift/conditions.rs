@@ -91,7 +91,7 @@ fn large_objects<'a>(taken: &'a Table, live: &'a Table) -> impl Iterator<Item = 
         domain: None,
         covered: None,
         refused: format!(
-            "column '{column}' of table '{}' names large objects that are gone, and snapshots do not hold them,",
+            "column '{column}' of table '{}' names large objects that are gone, and snapshots do not hold them",
             live.name
         ),
     })

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Doubt, Drift};
 use crate::limits::DIFFERENCES_NAMED_MAX;
 use crate::model::adapt::Unfit;
+use crate::plan::conflict::{Finding, Reason};
 
 /// What was found in the rows of the plan's tenants in one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,9 +26,8 @@ struct Misfits {
 }
 
 impl Misfits {
-    fn refused(&self, what: &str) -> String {
-        let first = self.first.join(", ");
-        format!("{what}: {} values of the tenants do not fit: {first}", self.values)
+    fn into_finding(self, what: String) -> Finding {
+        Finding { reason: Reason::Unfit { what }, rows: self.values, named: self.first }
     }
 
     fn add(&mut self, row: impl FnOnce() -> String) {
@@ -75,36 +75,38 @@ pub struct Judged {
 }
 
 impl Drift {
-    /// Decides by the rows what the schema alone could not.
+    /// The rows of one tenant that do not fit; what is found of the next one begins anew.
+    pub fn take_unfit(&self, found: &mut Found) -> Vec<Finding> {
+        let what_of = |at: usize| {
+            let doubted = self.doubts.iter().find_map(|doubt| match doubt {
+                Doubt::Values { column, what, .. } if *column == at => Some(what.clone()),
+                _ => None,
+            });
+            let name = || self.columns.get(at).map(|column| column.name.as_str()).unwrap_or_default();
+            doubted.unwrap_or_else(|| format!("column '{}'", name()))
+        };
+        let values = std::mem::take(&mut found.misfits).into_iter();
+        let values = values.map(|(at, misfits)| misfits.into_finding(what_of(at)));
+        let failed = std::mem::take(&mut found.failed).into_iter().filter_map(|(position, misfits)| {
+            Some(misfits.into_finding(self.conditions.get(position)?.refused.clone()))
+        });
+        values.chain(failed).collect()
+    }
+
+    /// Says how the differences are decided, for tenants all of whose rows fit.
     pub fn judge(&self, found: &Found, allow_dropped: bool) -> Judged {
         let mut judged =
             Judged { covered: self.covered.clone(), refused: self.refused.clone(), lacks_allowance: false };
         if !self.refused.is_empty() {
             return judged;
         }
-        let is_doubted = |at: usize| {
-            self.doubts.iter().any(|doubt| matches!(doubt, Doubt::Values { column, .. } if *column == at))
-        };
-        for (at, misfits) in found.misfits.iter().filter(|(at, _)| !is_doubted(**at)) {
-            let name = self.columns.get(*at).map(|column| column.name.as_str()).unwrap_or_default();
-            judged.refused.push(misfits.refused(&format!("column '{name}'")));
-        }
-        for (position, condition) in self.conditions.iter().enumerate() {
-            match found.failed.get(&position) {
-                None => judged.covered.extend(condition.covered.clone()),
-                Some(Misfits { values, first }) => {
-                    let (what, first) = (&condition.refused, first.join(", "));
-                    judged.refused.push(format!("{what} for {values} rows of the tenants: {first}"));
-                }
-            }
-        }
+        judged.covered.extend(self.conditions.iter().filter_map(|condition| condition.covered.clone()));
         for doubt in &self.doubts {
             match doubt {
-                Doubt::Values { column, what, is_change } => match found.misfits.get(column) {
-                    None if !is_change => {}
-                    None => judged.covered.push(format!("{what}: every value of the tenants fits")),
-                    Some(misfits) => judged.refused.push(misfits.refused(what)),
-                },
+                Doubt::Values { what, is_change: true, .. } => {
+                    judged.covered.push(format!("{what}: every value of the tenants fits"));
+                }
+                Doubt::Values { .. } => {}
                 Doubt::Dropped { column, what } => {
                     match found.dropped.get(column).copied().unwrap_or_default() {
                         0 => judged.covered.push(format!("{what}; it was NULL in all rows of the tenants")),

@@ -274,6 +274,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use crate::model::adapt::Unfit;
+    use crate::plan::conflict::Reason;
 
     fn table(columns: Vec<Column>) -> Table {
         Table { columns, ..Table::new(TableName::new("public", "t")) }
@@ -387,23 +388,23 @@ mod tests {
         let narrow = Column::new("c", "character varying(3)", TypeKind::Text);
         let drift = drift(vec![text("c"), text("gone")], vec![not_null(narrow)], &Declared::default());
         let mut found = Found::default();
-        found.add_misfit(0, Unfit::TooLong, || "id=7 of tenant 1".into());
-        found.add_dropped("gone", 2);
-        let judged = drift.judge(&found, false);
-        assert_eq!(
-            judged.refused,
-            [
-                "column 'c' of table 'public.t' was text, now it is character varying(3), is NOT NULL now: 1 values of \
-                 the tenants do not fit: that of id=7 of tenant 1 is too long",
-                "column 'gone' of table 'public.t' does not exist any more, but 2 rows of the tenants have a value"
-            ]
-        );
-        assert!(judged.lacks_allowance);
-        assert_eq!(drift.judge(&found, true).refused.len(), 1);
+        found.add_misfit(0, Unfit::TooLong, || "id=7".into());
         // A cast that is sure for every value of the old type, but the value is none.
-        found.add_misfit(7, Unfit::Malformed, || "id=8 of tenant 1".into());
-        assert!(
-            drift.judge(&found, true).refused[0].contains("1 values of the tenants do not fit: that of id=8")
+        found.add_misfit(7, Unfit::Malformed, || "id=8".into());
+        found.add_dropped("gone", 2);
+        let unfit = drift.take_unfit(&mut found);
+        let what = "column 'c' of table 'public.t' was text, now it is character varying(3), is NOT NULL now";
+        assert_eq!(unfit[0].reason, Reason::Unfit { what: what.into() });
+        assert_eq!(
+            (unfit[0].rows, unfit[0].named.as_slice()),
+            (1, ["that of id=7 is too long".into()].as_slice())
         );
+        assert!(unfit[1].named[0].starts_with("that of id=8"), "{unfit:?}");
+        assert_eq!(drift.take_unfit(&mut found), [], "the next tenant's rows fit");
+        let judged = drift.judge(&found, false);
+        let gone = "column 'gone' of table 'public.t' does not exist any more, but 2 rows of the tenants have a value";
+        assert_eq!(judged.refused, [gone]);
+        assert!(judged.lacks_allowance);
+        assert_eq!(drift.judge(&found, true).refused, Vec::<String>::new());
     }
 }

@@ -552,7 +552,7 @@ pub const CASES: &[Case] = &[
         &["'abc'", "'abcd'"],
         "'x'",
         "alter table T alter a type varchar(3)",
-        Refused("1 values of the tenants do not fit: that of k="),
+        Refused("that of k="),
     ),
     case(
         "text_to_char_with_blanks",
@@ -576,7 +576,7 @@ pub const CASES: &[Case] = &[
         &["0.0010", "0.0011"],
         "2",
         "alter table T alter a type numeric(12,3)",
-        Refused("1 values of the tenants do not fit"),
+        Refused("do not fit: column"),
     ),
     case(
         "numeric_to_integer",
@@ -616,7 +616,7 @@ pub const CASES: &[Case] = &[
         &["1", "null"],
         "2",
         "alter table T alter a set not null",
-        Refused("is NOT NULL now: 1 values of the tenants do not fit: that of k="),
+        Refused("is NOT NULL now: that of k="),
     ),
     // --- enums
     case(
@@ -633,7 +633,7 @@ pub const CASES: &[Case] = &[
         &["'grey'"],
         "'blue'",
         "alter type respelt rename value 'grey' to 'gray'",
-        Refused("has lost labels of its type: 1 values"),
+        Refused("has lost labels of its type: that of k="),
     ),
     case(
         "label_renamed_unused",
@@ -704,20 +704,20 @@ pub const CASES: &[Case] = &[
     case("check_added", "a int", &["1", "null"], "2", "alter table T add check (a > 0)",
         Covered("(a > 0) is new: every row of the tenants keeps it")),
     case("check_added_and_broken", "a int", &["1", "-1"], "2", "alter table T add check (a > 0)",
-        Refused("(a > 0) is not kept for 1 rows of the tenants: k=")),
+        Refused("(a > 0) is not kept: k=")),
     case("check_added_not_valid", "a int", &["-1"], "2", "alter table T add check (a > 0) not valid",
-        Refused("(a > 0) is not kept for 1 rows")),
+        Refused("(a > 0) is not kept: k=")),
     case("check_changed", "a int check (a > 0)", &["5"], "12",
         "alter table T drop constraint check_changed_a_check; alter table T add constraint check_changed_a_check check (a > 10)",
-        Refused("check 'check_changed_a_check' of table 'public.check_changed' (a > 10) is not kept for 1 rows")),
+        Refused("check 'check_changed_a_check' of table 'public.check_changed' (a > 10) is not kept: k=")),
     case("check_over_a_default", "a int", &["1"], "2", "alter table T add b int default 5; alter table T add check (b > a)",
         Covered("(b > a) is new: every row of the tenants keeps it")),
     case("check_over_a_default_and_broken", "a int", &["9"], "2", "alter table T add b int default 5; alter table T add check (b > a)",
-        Refused("(b > a) is not kept for 1 rows")),
+        Refused("(b > a) is not kept: k=")),
     case("check_over_a_cast_column", "a int", &["7"], "2", "alter table T alter a type numeric(6,2); alter table T add check (a < 100.5)",
         Covered("(a < 100.5) is new: every row")),
     case("check_over_a_computed_column", "a int", &["7"], "2",
-        "alter table T add g int generated always as (a * 2) stored; alter table T add check (g < 10)", Refused("(g < 10) is not kept for 1 rows")),
+        "alter table T add g int generated always as (a * 2) stored; alter table T add check (g < 10)", Refused("(g < 10) is not kept: k=")),
     case("partitioned_since", "a int", &["1", "15"], "2",
         "alter table partitioned_since rename to ps; create table partitioned_since (like ps) partition by range (a);
          create table ps_1 partition of partitioned_since for values from (0) to (10);
@@ -728,7 +728,7 @@ pub const CASES: &[Case] = &[
         "alter table partition_missing rename to pm; create table partition_missing (like pm) partition by range (a);
          create table pm_1 partition of partition_missing for values from (0) to (10);
          insert into partition_missing select * from pm; drop table pm",
-        Refused("table 'public.partition_missing' has no partition to go to for 1 rows of the tenants: ")),
+        Refused("table 'public.partition_missing' has no partition to go to: ")),
     case("check_of_a_partition", "a int", &["7"], "2",
         "alter table check_of_a_partition rename to cp; create table check_of_a_partition (like cp) partition by range (a);
          create table cp_1 partition of check_of_a_partition (check (a < 5)) for values from (0) to (10);
@@ -737,14 +737,14 @@ pub const CASES: &[Case] = &[
     case("domain_check_added", "a checked", &["7", "null"], "2", "alter domain checked add check (value > 0)",
         Covered("of its type public.checked is new: every value of the tenants keeps it")),
     case("domain_check_added_and_broken", "a stricter", &["-7"], "2", "alter domain stricter add check (value > 0)",
-        Refused("of its type public.stricter is not kept for 1 rows of the tenants: k=")),
+        Refused("of its type public.stricter is not kept: k=")),
     case("integer_to_checked_domain", "a int", &["-7"], "2", "alter table T alter a type positive",
-        Refused("of its type public.positive is not kept for 1 rows")),
+        Refused("of its type public.positive is not kept: k=")),
     case("domain_to_another", "a positive", &["7"], "2", "alter table T alter a type small", Covered("of its type public.small is new: every value")),
     // --- values that the server does not take back
     case("tsquery", "a tsquery", &["'a & b'", "null"], "'x'", "", Covered("")),
     case("tsquery_that_is_empty", "a tsquery", &["'a'", "''"], "'x'", "",
-        Refused("1 values of the tenants do not fit: that of k=")),
+        Refused("that of k=")),
     case("int2vector_that_is_empty", "a int2vector", &["''"], "'1 2'", "", Refused("is empty, which PostgreSQL sends but does not take back")),
     case("oidvector", "a oidvector", &["'1 2'"], "'3'", "", Covered("")),
     // --- no rule
