@@ -386,3 +386,20 @@ fn an_old_row_that_breaks_a_check_is_named_in_the_plan() {
     }
     assert_eq!(harbour.dump(), damaged);
 }
+
+/// With triggers off nobody checks a key that was never validated: a build whose runner never was comes back.
+#[test]
+fn an_old_row_that_breaks_a_key_comes_back_as_it_was() {
+    let harbour = Harbour::new();
+    harbour.sql("DELETE FROM comments WHERE body = ''");
+    harbour.snapshot();
+    let before = harbour.dump();
+    harbour.delete(&[103]);
+    assert_eq!(harbour.sql("SELECT count(*) FROM ci.builds WHERE id = 1"), "0");
+    harbour.plan(&[103]).exits(0);
+    harbour.run(&["apply", "plan.json", "--confirm", "1"]).exits(0);
+    assert_eq!(harbour.sql("SELECT runner_id FROM ci.builds WHERE id = 1"), "77");
+    let missing = lacking(&before, &harbour.dump());
+    assert!(missing.iter().all(|row| !row.starts_with("ci.builds")), "{missing:#?}");
+    harbour.run(&["verify", "plan.json"]).exits(0);
+}
