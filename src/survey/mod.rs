@@ -5,6 +5,7 @@
 //!                                             └► damage()   for diff
 //! ```
 
+mod awaited;
 mod damage;
 mod drift;
 mod keys;
@@ -253,11 +254,9 @@ impl Surveyed {
             }
             open.extend(comparison.map(Comparison::finish).map(|left| (tenant.clone(), left)));
         }
-        for (tenant, left) in open {
-            for (table, findings) in parents.unanswered(left) {
-                let standing: &mut Standing = standings.entry((tenant.clone(), table)).or_default();
-                standing.findings.extend(findings);
-            }
+        for (place, findings) in self.awaited(&involved, &drift, &mut erased, open).await? {
+            let standing: &mut Standing = standings.entry(place).or_default();
+            standing.findings.extend(findings);
         }
         progress.finish();
         Ok(ShardFindings {
