@@ -8,9 +8,9 @@
 //!                              └─ where triggers are off: prove the keys    (references.rs, prove.rs)
 //! ```
 //!
-//! A tenant that fails is rolled back and named; the others go on. One that lacked a row that another may bring is tried
-//! again after them. A shard that is gone stops the tenants that
-//! need it. Stopping lets the transactions at work end and starts no new ones.
+//! A tenant that fails is rolled back and named; the others go on. One that lacked a row which another may bring is
+//! tried again after them. A shard that is gone stops the tenants that need it. Stopping lets the transactions at work
+//! end and starts no new ones.
 
 mod adapted;
 mod kept;

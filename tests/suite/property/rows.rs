@@ -278,7 +278,8 @@ impl<'a> Filler<'a> {
 }
 
 /// Rows that name, by a key that the database checks, a row that is not there or that comes back with a tenant which
-/// waits for the row's own; and rows that will look like a victim's once the rest is deleted, or when some of it is back.
+/// waits for the row's own; and rows that will look like a victim's once the rest is deleted, or when some of it is
+/// back.
 fn impossible(
     tables: &[Table],
     owners: &Owners,
