@@ -22,6 +22,16 @@ pub fn is_key_taken(error: &Error) -> bool {
     has_cause::<KeyTaken>(error)
 }
 
+/// Marks, in the chain of an error, that a row points at one that is not there. It may come with another tenant.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ParentMissing(pub String);
+
+/// Whether a row that another one points at was missing (see [`ParentMissing`]).
+pub fn is_parent_missing(error: &Error) -> bool {
+    has_cause::<ParentMissing>(error)
+}
+
 /// Whether the same work may succeed if it is tried again (see [`Transient`]).
 pub fn is_transient(error: &Error) -> bool {
     has_cause::<Transient>(error)

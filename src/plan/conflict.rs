@@ -6,9 +6,10 @@
 //! live row:        of the tenant, not in the snapshot (a ghost) ─► policy
 //!                  of anybody, with the same key (taken)        ─► blocks the tenant
 //! no live row:     for a foreign key to point at                ─► blocks the tenant
+//!                  unless another tenant of the list brings it  ─► that one comes first; each the other's: blocks both
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -124,6 +125,15 @@ pub enum Reason {
         /// What it demands.
         what: String,
     },
+    /// The row points at one that comes back with other tenants of the list, and only after one of them.
+    Awaits {
+        /// The foreign key.
+        key: String,
+        /// Where it points to.
+        parent: TableName,
+        /// Any of them brings the row that it points at.
+        tenants: Vec<TenantId>,
+    },
 }
 
 impl Reason {
@@ -133,6 +143,16 @@ impl Reason {
             Self::Identical => policy == Policy::Fail,
             Self::Different | Self::Ghost => policy != Policy::KeepLive,
             Self::Taken { .. } | Self::NoParent { .. } | Self::Unfit { .. } => true,
+            // Whether these come back first, only the whole list can tell.
+            Self::Awaits { .. } => false,
+        }
+    }
+
+    /// Whether nothing is left to wait for once these tenants are back.
+    pub(super) fn is_met(&self, back: &BTreeSet<&TenantId>) -> bool {
+        match self {
+            Self::Awaits { tenants, .. } => tenants.iter().any(|tenant| back.contains(tenant)),
+            _ => true,
         }
     }
 }
@@ -162,6 +182,15 @@ impl fmt::Display for Obstacle {
                 f,
                 "{rows} rows of {place} point ('{key}') at rows of '{parent}' that are neither live nor come back"
             )?,
+            Reason::Awaits { key, parent, tenants } => {
+                let named: Vec<&str> = tenants.iter().take(SHOWN_MAX).map(TenantId::as_str).collect();
+                let more = if tenants.len() > named.len() { ", …" } else { "" };
+                let named = named.join(", ");
+                write!(
+                    f,
+                    "{rows} rows of {place} point ('{key}') at rows of '{parent}' of tenant {named}{more}, which cannot come back before"
+                )?;
+            }
         }
         let named = &self.finding.named[..self.finding.named.len().min(SHOWN_MAX)];
         let more = rows.saturating_sub(named.len() as u64);
@@ -207,8 +236,14 @@ pub struct Settled {
 
 impl Standing {
     /// What keeps the tenant from being restored under `policy`.
-    pub fn obstacles(&self, policy: Policy) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(move |finding| finding.reason.blocks(policy))
+    pub fn obstacles(&self, policy: Policy) -> Vec<Finding> {
+        self.findings.iter().filter(|finding| finding.reason.blocks(policy)).cloned().collect()
+    }
+
+    /// What it waits for, whatever the policy.
+    pub fn awaited(&self, _: Policy) -> Vec<Finding> {
+        let is_awaited = |finding: &&Finding| matches!(finding.reason, Reason::Awaits { .. });
+        self.findings.iter().filter(is_awaited).cloned().collect()
     }
 
     /// The decision for a tenant without obstacles; none is needed where every row is absent.
@@ -242,6 +277,8 @@ mod tests {
     #[test]
     fn a_policy_decides_what_blocks() {
         let taken = Reason::Taken { key: "host".into() };
+        let parent = TableName::new("public", "labels");
+        let awaited = Reason::Awaits { key: "fk".into(), parent, tenants: vec![TenantId::new("7")] };
         let orphan = Reason::NoParent { key: "fk".into(), parent: TableName::new("public", "labels") };
         let cases = [
             (Reason::Identical, [true, false, false]),
@@ -250,6 +287,7 @@ mod tests {
             (taken, [true; 3]),
             (orphan, [true; 3]),
             (Reason::Unfit { what: "check".into() }, [true; 3]),
+            (awaited, [false; 3]),
         ];
         for (reason, blocks) in cases {
             let policies = [Policy::Fail, Policy::SkipIdentical, Policy::KeepLive];

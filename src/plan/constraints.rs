@@ -65,7 +65,7 @@ impl Constraints {
 
 /// Chooses for one shard; `planned` are the live tables that rows are written to.
 pub fn choose(choice: ConstraintsChoice, found: &ShardFindings, planned: &[Table]) -> Result<Constraints> {
-    let obstacle = found.triggers_stay_on.clone().or_else(|| unlockable(found, planned));
+    let obstacle = obstacle(found.triggers_stay_on.as_deref(), &found.unlockable, planned);
     let by = |by, reason: String| Ok(Constraints { by, reason });
     match (choice, obstacle) {
         (ConstraintsChoice::Only(Prover::Server), _) => by(Prover::Server, "asked for".into()),
@@ -80,15 +80,23 @@ pub fn choose(choice: ConstraintsChoice, found: &ShardFindings, planned: &[Table
     }
 }
 
-/// Parents outside of the tenant are locked against deletion, as the server would do it.
-fn unlockable(found: &ShardFindings, planned: &[Table]) -> Option<String> {
+/// What keeps the engine from proving the keys of rows of these tables, if anything does.
+pub fn obstacle<'a>(
+    triggers_stay_on: Option<&str>,
+    unlockable: &BTreeSet<TableName>,
+    planned: impl IntoIterator<Item = &'a Table>,
+) -> Option<String> {
+    if let Some(reason) = triggers_stay_on {
+        return Some(reason.to_owned());
+    }
+    // Parents outside of the tenant are locked against deletion, as the server would do it.
     let (table, key) = planned
-        .iter()
+        .into_iter()
         .flat_map(|table| {
             let of_partitions = table.partition_keys.iter().map(|part| &part.key);
             table.foreign_keys.iter().chain(of_partitions).map(move |key| (table, key))
         })
-        .find(|(_, key)| found.unlockable.contains(&key.parent))?;
+        .find(|(_, key)| unlockable.contains(&key.parent))?;
     Some(format!(
         "the role may not lock rows of '{}', which '{}' references (UPDATE on any column, no row security)",
         key.parent, table.name

@@ -8,7 +8,7 @@
 //! [`rails`] can make an [`ApprovedPlan`], and only that can be replayed.
 
 pub mod conflict;
-mod constraints;
+pub mod constraints;
 mod document;
 pub mod drift;
 mod make;

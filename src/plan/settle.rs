@@ -1,6 +1,9 @@
-//! Which tenants can be restored, and which a person must look at first. A tenant that is blocked blocks nobody else.
+//! Which tenants can be restored, and which a person must look at first. A tenant that is blocked
+//! blocks nobody else but those whose rows point at its own.
 
-use super::conflict::{BlockedTenant, Obstacle, Policy, Reason};
+use std::collections::BTreeSet;
+
+use super::conflict::{BlockedTenant, Finding, Obstacle, Policy, Reason, Standing};
 use super::make::listed;
 use super::{Findings, ShardFindings, TenantPlan};
 use crate::error::{Error, Result};
@@ -11,11 +14,13 @@ pub(super) fn settle(mut findings: Findings) -> (Findings, Vec<BlockedTenant>) {
     let mut blocked = Vec::new();
     for (id, name) in &findings.names {
         let obstacles: Vec<Obstacle> =
-            findings.shards.iter().flat_map(|found| obstacles(found, id)).collect();
+            findings.shards.iter().flat_map(|found| of(found, id, Standing::obstacles)).collect();
         if !obstacles.is_empty() {
             blocked.push(BlockedTenant { id: id.clone(), name: name.clone(), obstacles });
         }
     }
+    let waiting = waiting(&findings, &blocked);
+    blocked.extend(waiting);
     for found in &mut findings.shards {
         found.contents.retain(|id, _| blocked.iter().all(|tenant| tenant.id != *id));
         for (id, tables) in &mut found.contents {
@@ -29,18 +34,50 @@ pub(super) fn settle(mut findings: Findings) -> (Findings, Vec<BlockedTenant>) {
     (findings, blocked)
 }
 
-fn obstacles(found: &ShardFindings, tenant: &TenantId) -> Vec<Obstacle> {
+/// Some of the tenant's findings, with their places.
+fn of(
+    found: &ShardFindings,
+    tenant: &TenantId,
+    some: impl Fn(&Standing, Policy) -> Vec<Finding>,
+) -> Vec<Obstacle> {
     let of_tenant = found.standings.iter().filter(|((id, _), _)| id == tenant);
     of_tenant
         .flat_map(|((_, table), standing)| {
-            let blocking = standing.obstacles(found.policies.of(table));
-            blocking.map(|finding| Obstacle {
-                shard: found.name.clone(),
-                table: table.clone(),
-                finding: finding.clone(),
-            })
+            let place = |finding| Obstacle { shard: found.name.clone(), table: table.clone(), finding };
+            some(standing, found.policies.of(table)).into_iter().map(place)
         })
         .collect()
+}
+
+/// Tenants in whose way nothing is but each other, or a blocked one: rows of theirs point at rows that come back with
+/// these only, and each tenant comes back by itself.
+fn waiting(findings: &Findings, blocked: &[BlockedTenant]) -> Vec<BlockedTenant> {
+    let mut waiting: Vec<BlockedTenant> = findings
+        .names
+        .iter()
+        .filter(|(id, _)| blocked.iter().all(|tenant| tenant.id != **id))
+        .map(|(id, name)| {
+            let awaited = findings.shards.iter().flat_map(|found| of(found, id, Standing::awaited));
+            BlockedTenant { id: id.clone(), name: name.clone(), obstacles: awaited.collect() }
+        })
+        .collect();
+    let mut back: BTreeSet<&TenantId> = BTreeSet::new();
+    loop {
+        let is_next = |tenant: &BlockedTenant| {
+            tenant.obstacles.iter().all(|obstacle| obstacle.finding.reason.is_met(&back))
+        };
+        let next: BTreeSet<TenantId> =
+            waiting.iter().filter(|tenant| is_next(tenant)).map(|tenant| tenant.id.clone()).collect();
+        if next.is_empty() {
+            break;
+        }
+        waiting.retain(|tenant| !next.contains(&tenant.id));
+        back.extend(findings.names.keys().filter(|id| next.contains(id)));
+    }
+    for tenant in &mut waiting {
+        tenant.obstacles.retain(|obstacle| !obstacle.finding.reason.is_met(&back));
+    }
+    waiting
 }
 
 /// A plan must hold somebody.
@@ -80,6 +117,9 @@ pub fn hints(blocked: &[BlockedTenant]) -> Vec<&'static str> {
     }
     if reasons().any(|reason| matches!(reason, Reason::NoParent { .. })) {
         hints.push("bring the missing rows back first, or take out what points at them");
+    }
+    if reasons().any(|reason| matches!(reason, Reason::Awaits { .. })) {
+        hints.push("tenants that point at each other's rows come back together where the foreign key is NOT VALID and triggers are off; validate it afterwards");
     }
     hints
 }

@@ -8,8 +8,9 @@
 //!                              └─ where triggers are off: prove the keys    (references.rs, prove.rs)
 //! ```
 //!
-//! A tenant that fails is rolled back and named; the others go on. A shard that is gone stops the tenants that
-//! need it. Stopping lets the transactions at work end and starts no new ones.
+//! A tenant that fails is rolled back and named; the others go on. One that lacked a row which another may bring is
+//! tried again after them. A shard that is gone stops the tenants that need it. Stopping lets the transactions at work
+//! end and starts no new ones.
 
 mod adapted;
 mod kept;
@@ -20,7 +21,7 @@ mod references;
 mod retry;
 mod transaction;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -83,22 +84,14 @@ pub async fn replay(
     };
     progress.begin("restoring", Some(plan.plan().rows()));
     // Tenants are in the plan's order, largest first, so that no long one is left for the end.
-    let mut tenants: Vec<(usize, TenantOutcome)> = stream::iter(plan.plan().tenants.iter().enumerate())
-        .map(|(index, tenant)| {
-            let run = &run;
-            async move { (index, run.tenant(tenant).await) }
-        })
-        .buffer_unordered(options.jobs.max(1))
-        .collect()
-        .await;
+    let tenants = run.all(options.jobs.max(1)).await;
     progress.finish();
-    tenants.sort_by_key(|(index, _)| *index);
     Ok(Outcome {
         plan: plan.plan().hash.clone(),
         run: run.name,
         started_at,
         ended_at: Timestamp::now(),
-        tenants: tenants.into_iter().map(|(_, tenant)| tenant).collect(),
+        tenants,
     })
 }
 
@@ -110,6 +103,38 @@ fn run_name(started_at: Timestamp) -> String {
 impl Run<'_> {
     fn hash(&self) -> &PlanHash {
         &self.plan.plan().hash
+    }
+
+    /// Tries every tenant; those that lacked only a row that another one may bring are tried again when all others
+    /// are done, as long as any of them came back meanwhile.
+    async fn all(&self, jobs: usize) -> Vec<TenantOutcome> {
+        let mut outcomes: BTreeMap<usize, TenantOutcome> = BTreeMap::new();
+        let mut open: Vec<usize> = (0..self.plan.plan().tenants.len()).collect();
+        while !open.is_empty() {
+            let tried: Vec<(usize, TenantOutcome)> = stream::iter(open)
+                .map(|index| async move { (index, self.tenant(&self.plan.plan().tenants[index]).await) })
+                .buffer_unordered(jobs)
+                .collect()
+                .await;
+            let goes_on = !*self.stop.borrow() && tried.iter().any(|(_, outcome)| outcome.has_restored());
+            open = Vec::new();
+            for (index, outcome) in tried {
+                if outcome.awaits_parent() {
+                    if goes_on {
+                        open.push(index);
+                    } else {
+                        self.progress.note(&outcome.line());
+                    }
+                }
+                let outcome = match outcomes.remove(&index) {
+                    Some(earlier) => outcome.after(earlier),
+                    None => outcome,
+                };
+                outcomes.insert(index, outcome);
+            }
+            open.sort_unstable();
+        }
+        outcomes.into_values().collect()
     }
 
     async fn tenant(&self, tenant: &TenantPlan) -> TenantOutcome {
@@ -130,7 +155,10 @@ impl Run<'_> {
             shards.push(ShardOutcome { shard: part.shard.clone(), status, elapsed: begun_at.elapsed() });
         }
         let outcome = TenantOutcome { id: tenant.id.clone(), name: tenant.name.clone(), shards };
-        self.progress.note(&outcome.line());
+        // One that waits for another is told of when it is clear what became of it.
+        if !outcome.awaits_parent() {
+            self.progress.note(&outcome.line());
+        }
         outcome
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use crate::database::is_parent_missing;
 use crate::error::{EXIT_OK, Error, Kind};
 use crate::model::{PlanHash, ShardName, TenantId};
 use crate::shard::JournalEntry;
@@ -97,12 +98,19 @@ pub struct Problem {
     pub message: String,
     /// The next actions.
     pub hints: Vec<String>,
+    /// Whether a row was missing that another tenant may bring.
+    #[serde(skip)]
+    pub parent_missing: bool,
 }
 
 impl Problem {
     /// The text of an error.
     pub fn of(error: &Error) -> Self {
-        Self { message: error.chain(), hints: error.hints().to_vec() }
+        Self {
+            message: error.chain(),
+            hints: error.hints().to_vec(),
+            parent_missing: is_parent_missing(error),
+        }
     }
 }
 
@@ -126,6 +134,27 @@ impl TenantOutcome {
             _ => 0,
         };
         self.shards.iter().map(rows).sum()
+    }
+
+    /// Whether it may come back after another tenant, which brings a row that was missing.
+    pub fn awaits_parent(&self) -> bool {
+        self.problem().is_some_and(|(_, problem)| problem.parent_missing)
+    }
+
+    /// Whether this run brought something of it back.
+    pub fn has_restored(&self) -> bool {
+        self.shards.iter().any(|shard| matches!(shard.status, ShardStatus::Restored { .. }))
+    }
+
+    /// This attempt and an earlier one of the same run: what that one restored, this one has found done.
+    pub fn after(mut self, earlier: Self) -> Self {
+        for (now, before) in self.shards.iter_mut().zip(earlier.shards) {
+            now.elapsed += before.elapsed;
+            if matches!(before.status, ShardStatus::Restored { .. }) {
+                now.status = before.status;
+            }
+        }
+        self
     }
 
     /// The problem that kept it from coming back, if there is one.

@@ -7,6 +7,7 @@ use futures::StreamExt;
 
 use super::references::{Leaving, References};
 use crate::bridge::compute;
+use crate::database::ParentMissing;
 use crate::error::{Error, Result};
 use crate::limits::{KEY_PROOF_BYTES_MAX, KEYS_ASKED_MAX};
 use crate::model::wire::Tuples;
@@ -119,11 +120,13 @@ async fn ask(
 /// come back as they were.
 fn refuse(table: &TableName, key: &ForeignKey, broken: Option<Broken>) -> Result<()> {
     let Some(broken) = broken.filter(|_| key.validated) else { return Ok(()) };
-    Err(Error::failed(format!(
-        "unable to restore table '{table}': row {} points by foreign key '{}' at {} of '{}', which is not there",
+    let missing = format!(
+        "row {} points by foreign key '{}' at {} of '{}', which is not there",
         broken.row, key.name, broken.key, key.parent
-    ))
-    .hint("the parent vanished since the snapshot and is no row of the tenant: bring it back first"))
+    );
+    Err(Error::failed(format!("unable to restore table '{table}'"))
+        .because(ParentMissing(missing))
+        .hint("the parent vanished since the snapshot and is no row of the tenant: bring it back first"))
 }
 
 /// The keys in questions of a bounded size.

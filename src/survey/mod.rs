@@ -5,6 +5,7 @@
 //!                                             └► damage()   for diff
 //! ```
 
+mod awaited;
 mod damage;
 mod drift;
 mod keys;
@@ -12,7 +13,7 @@ mod live;
 mod standing;
 mod tombstones;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
@@ -26,7 +27,7 @@ use crate::missing::missing;
 use crate::model::{Belongs, Fingerprint, OwnedTable, ShardName, Table, TableName, TenantId, TypeKind};
 use crate::plan::{
     ConstraintsChoice, Findings, Policies, Prover, Request, ShardFindings, Standing, TableDrift, TenantTable,
-    rails,
+    constraints, rails,
 };
 use crate::progress::Progress;
 use crate::shard::{self, Facts, Shard};
@@ -232,8 +233,10 @@ impl Surveyed {
             |owned: &OwnedTable| drift.get(&owned.table.name).is_some_and(|it| !it.drift.refused.is_empty());
         let comparable = !involved.iter().any(|owned| is_refused(owned) && is_held(owned));
         let mut erased = Erased::new(self, &request.tombstones, &involved)?;
-        let strict = self.facts.triggers_stay_on.is_some()
-            || request.constraints == ConstraintsChoice::Only(Prover::Server);
+        let strict = self.server_proves(
+            request,
+            involved.iter().filter(|owned| is_held(owned)).map(|owned| &owned.table.name),
+        );
         let (mut standings, mut parents, mut open) = (BTreeMap::new(), Parents::new(strict), Vec::new());
         for tenant in tenants {
             let (shard, tables) = (self.shard.as_ref(), self.facts.tables.as_slice());
@@ -251,11 +254,9 @@ impl Surveyed {
             }
             open.extend(comparison.map(Comparison::finish).map(|left| (tenant.clone(), left)));
         }
-        for (tenant, left) in open {
-            for (table, findings) in parents.unanswered(left) {
-                let standing: &mut Standing = standings.entry((tenant.clone(), table)).or_default();
-                standing.findings.extend(findings);
-            }
+        for (place, findings) in self.awaited(&involved, &drift, &mut erased, open).await? {
+            let standing: &mut Standing = standings.entry(place).or_default();
+            standing.findings.extend(findings);
         }
         progress.finish();
         Ok(ShardFindings {
@@ -282,6 +283,15 @@ impl Surveyed {
             standings,
             policies,
         })
+    }
+
+    /// Whether the server will check the keys of rows of these tables, as the plan will choose.
+    fn server_proves<'a>(&self, request: &Request, held: impl Iterator<Item = &'a TableName>) -> bool {
+        let held: BTreeSet<&TableName> = held.collect();
+        let tables = self.facts.tables.iter().filter(|table| held.contains(&table.name));
+        request.constraints == ConstraintsChoice::Only(Prover::Server)
+            || constraints::obstacle(self.facts.triggers_stay_on.as_deref(), &self.facts.unlockable, tables)
+                .is_some()
     }
 
     /// What ties the tenants to others.

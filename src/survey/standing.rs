@@ -4,7 +4,7 @@
 //! live rows of the tenant (if it has any) ─► key ─► hash
 //! snapshot's chunk ─► identical │ different │ absent ─► keys taken?  parents live?     one question a key and chunk
 //!                                             └► keys that others may point at
-//! end of the tenant ─► parents that neither are live nor came by
+//! end of the tenant ─► parents that neither are live nor came by: perhaps they are another's     (awaited.rs)
 //! ```
 //!
 //! Held in memory: 32 bytes for each live row of the tenant in one table, 16 for each of its rows that a foreign key
@@ -31,8 +31,6 @@ use crate::shard::{LiveRow, Question, Rows, Shard};
 pub(super) struct Parents {
     /// Keys of live rows that were asked for once: they need not be asked for again for the next tenant.
     live: HashMap<(TableName, String), HashSet<u128>>,
-    /// Keys of rows that belong to whoever points at them, and come back with any tenant of the list.
-    referenced: HashMap<(TableName, Vec<String>), HashSet<u128>>,
     /// Whether keys that are NOT VALID must hold as well, as they must where triggers are on.
     strict: bool,
 }
@@ -40,30 +38,12 @@ pub(super) struct Parents {
 impl Parents {
     /// `strict`: whether keys that are NOT VALID must hold as well.
     pub fn new(strict: bool) -> Self {
-        Self { live: HashMap::new(), referenced: HashMap::new(), strict }
-    }
-
-    /// The references that nothing answers, now that the rows of all tenants are known.
-    pub fn unanswered(&self, left: Unanswered) -> BTreeMap<TableName, Vec<Finding>> {
-        let mut found: BTreeMap<TableName, Vec<Finding>> = BTreeMap::new();
-        for (table, open) in left.0 {
-            let mut tallies = Tallies::default();
-            for (hash, open) in open {
-                let place = (open.key.parent.clone(), open.key.parent_columns.clone());
-                if self.referenced.get(&place).is_none_or(|keys| !keys.contains(&hash)) {
-                    let reason = Reason::NoParent { key: open.key.name, parent: open.key.parent };
-                    tallies.add(reason, open.rows, || open.named);
-                }
-            }
-            found.entry(table).or_default().extend(tallies.into_findings());
-        }
-        found.retain(|_, findings| !findings.is_empty());
-        found
+        Self { live: HashMap::new(), strict }
     }
 }
 
 /// References of one tenant that neither its own rows nor live ones answer, by table.
-pub(super) struct Unanswered(Vec<(TableName, Vec<(u128, Open)>)>);
+pub(super) struct Unanswered(pub Vec<(TableName, Vec<(u128, Open)>)>);
 
 /// One tenant in one shard.
 pub(super) struct Comparison<'a> {
@@ -79,10 +59,12 @@ pub(super) struct Comparison<'a> {
     open: BTreeMap<(TableName, String), HashMap<u128, Open>>,
 }
 
+/// A reference that nothing answers so far.
 pub(super) struct Open {
-    key: ForeignKey,
-    rows: u64,
-    named: String,
+    pub key: ForeignKey,
+    /// Rows that hold it, and the first of them by name.
+    pub rows: u64,
+    pub named: String,
     exact: bool,
 }
 
@@ -145,10 +127,10 @@ impl<'a> Comparison<'a> {
 
 /// Findings as they are counted.
 #[derive(Default)]
-struct Tallies(BTreeMap<Reason, (u64, Vec<String>)>);
+pub(super) struct Tallies(BTreeMap<Reason, (u64, Vec<String>)>);
 
 impl Tallies {
-    fn add(&mut self, reason: Reason, rows: u64, name: impl FnOnce() -> String) {
+    pub fn add(&mut self, reason: Reason, rows: u64, name: impl FnOnce() -> String) {
         let (count, named) = self.0.entry(reason).or_default();
         *count += rows;
         if named.len() < DIFFERENCES_NAMED_MAX {
@@ -156,7 +138,7 @@ impl Tallies {
         }
     }
 
-    fn into_findings(self) -> impl Iterator<Item = Finding> {
+    pub fn into_findings(self) -> impl Iterator<Item = Finding> {
         self.0.into_iter().map(|(reason, (rows, mut named))| {
             named.sort();
             Finding { reason, rows, named }
@@ -253,14 +235,10 @@ impl Compared<'_, '_> {
     fn note_present(&mut self, tuples: &Tuples, erased: &HashSet<usize>) -> Result<()> {
         let table = &self.owned.table;
         let pointed_at = self.of.present.iter_mut().filter(|((name, _), _)| *name == table.name);
-        let shared = self.owned.owners.belongs != Belongs::ToOne;
-        for (place @ (_, columns), keys) in pointed_at {
+        for ((_, columns), keys) in pointed_at {
             let Some(key) = KeyOf::new(table, columns) else { continue };
             for (_, tuple) in tuples.iter().enumerate().filter(|(row, _)| !erased.contains(row)) {
                 keys.extend(key.reference(tuple)?);
-            }
-            if shared {
-                self.of.parents.referenced.entry(place.clone()).or_default().extend(keys.iter());
             }
         }
         Ok(())

@@ -46,4 +46,5 @@ mod snapshot_store {
 }
 mod snapshots;
 mod sqlite;
+mod ties;
 mod tpcc;

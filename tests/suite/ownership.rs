@@ -5,5 +5,5 @@ mod doubts;
 mod referenced;
 mod rescue;
 mod scale;
-mod schema;
+pub mod schema;
 mod seams;

@@ -1,6 +1,7 @@
 //! A whole product (fixtures/schemas/harbour.*): everything that real multi-tenant schemas were found to have.
 //!
-//! Tests: A `two_workspaces_…`, B `init_is_right_…`, C `a_trigger_that_…`, D `what_vanished_…`, E `an_old_row_…`.
+//! Tests: A `two_workspaces_come_…`, B `init_is_right_…`, C `a_trigger_that_…`, D `what_vanished_…`, E `an_old_row_…`,
+//! F `two_workspaces_that_are_tied_…`.
 //! What A does not bring back it names in `SIDE_EFFECTS`.
 //!
 //! | what real schemas contain | in Harbour | shown by |
@@ -15,7 +16,7 @@
 //! | soft composite references, arrays of ids | `ci.artifacts`, `chat.digests` | A |
 //! | rows owned by who points at them | `users` and `sessions`, `files` and `file_scans` | A |
 //! | shared catalogues that changed since | `plans`, `issue_types` | A, D |
-//! | ties between tenants | `merge_requests`, `issue_links` | A |
+//! | ties between tenants | `merge_requests`, `issue_links` | A, F |
 //! | local state tables | `local.issue_states` | A |
 //! | keys of five columns, to non-primary keys, none at all | `ci.metrics`, `project_settings`, `oddities` | A |
 //! | cycles of keys that cannot wait, self references | projects, repositories, pipelines; `comments` | A |
@@ -382,6 +383,41 @@ fn an_old_row_that_breaks_a_check_is_named_in_the_plan() {
     let damaged = harbour.dump();
     let plan = harbour.plan(&[103]).exits(6);
     for text in ["not_empty", "'public.comments'"] {
+        assert!(plan.error().contains(text), "'{text}' in\n{}", plan.error());
+    }
+    assert_eq!(harbour.dump(), damaged);
+}
+
+/// With triggers off nobody checks a key that was never validated: a build whose runner never was comes back.
+#[test]
+fn an_old_row_that_breaks_a_key_comes_back_as_it_was() {
+    let harbour = Harbour::new();
+    harbour.sql("DELETE FROM comments WHERE body = ''");
+    harbour.snapshot();
+    let before = harbour.dump();
+    harbour.delete(&[103]);
+    assert_eq!(harbour.sql("SELECT count(*) FROM ci.builds WHERE id = 1"), "0");
+    harbour.plan(&[103]).exits(0);
+    harbour.run(&["apply", "plan.json", "--confirm", "1"]).exits(0);
+    assert_eq!(harbour.sql("SELECT runner_id FROM ci.builds WHERE id = 1"), "77");
+    let missing = lacking(&before, &harbour.dump());
+    assert!(missing.iter().all(|row| !row.starts_with("ci.builds")), "{missing:#?}");
+    harbour.run(&["verify", "plan.json"]).exits(0);
+}
+
+/// Issues and merge requests of two workspaces point at each other's: neither can come back first.
+#[test]
+fn two_workspaces_that_are_tied_both_ways_are_named_in_the_plan() {
+    let harbour = Harbour::new();
+    harbour.sql("DELETE FROM comments WHERE body = ''");
+    harbour.snapshot();
+    harbour.delete(&[102, 103]);
+    let damaged = harbour.dump();
+    let plan = harbour.plan(&[102, 103]).exits(6);
+    for text in [
+        "point ('issue_links_to_issue_fkey') at rows of 'public.issues' of tenant 103, which cannot come back before",
+        "point ('issue_links_to_issue_fkey') at rows of 'public.issues' of tenant 102, which cannot come back before",
+    ] {
         assert!(plan.error().contains(text), "'{text}' in\n{}", plan.error());
     }
     assert_eq!(harbour.dump(), damaged);

@@ -6,7 +6,7 @@
 
 use sqlx::postgres::PgDatabaseError;
 
-use crate::database::{KeyTaken, Transient};
+use crate::database::{KeyTaken, ParentMissing, Transient};
 use crate::error::{Error, Kind};
 
 /// The error of an action (`unable to …`) that the driver or the server refused.
@@ -33,7 +33,7 @@ pub fn failure(unable: impl Into<String>, error: sqlx::Error) -> Error {
             .because(KeyTaken(said))
             .hint("a live row has the same key; `reinstate plan` lists what is already live"),
         "23503" => Error::failed(unable)
-            .because(ServerError(said))
+            .because(ParentMissing(said))
             .hint("the row it points at is gone from the live database, or comes with another tenant"),
         "23514" if message.starts_with("no partition of relation") => Error::failed(unable)
             .because(ServerError(said))

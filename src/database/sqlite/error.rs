@@ -1,6 +1,6 @@
 //! What SQLite says, as an [`Error`] of the right kind.
 
-use crate::database::Transient;
+use crate::database::{ParentMissing, Transient};
 use crate::error::{Error, Kind};
 
 /// SQLite's primary result codes that decide what the caller does next
@@ -68,6 +68,9 @@ pub fn explain(message: impl Into<String>, error: sqlx::Error) -> Error {
             .because(said)
             .hint("`PRAGMA integrity_check` in the sqlite3 shell tells what is damaged"),
         code::FULL | code::IOERR => explained.because(said).hint("check the space left on the file system"),
+        code::CONSTRAINT if extended == code::FOREIGN_KEY => explained
+            .because(ParentMissing(said.to_string()))
+            .hint("the row it points at is gone from the live database, or comes with another tenant"),
         code::CONSTRAINT => match constraint_hint(extended) {
             Some(hint) => explained.because(said).hint(hint),
             None => explained.because(said),
@@ -80,9 +83,6 @@ fn constraint_hint(extended: i32) -> Option<&'static str> {
     match extended {
         code::UNIQUE | code::PRIMARY_KEY | code::ROWID => {
             Some("a live row has the same key, or a trigger wrote one; `reinstate plan` lists what is live")
-        }
-        code::FOREIGN_KEY => {
-            Some("the row it points at is gone from the live database, or comes with another tenant")
         }
         code::TRIGGER => Some("a trigger of the table refuses the row"),
         _ => None,

@@ -21,6 +21,10 @@ use crate::model::{ForeignKey, OwnedTable, Table, TableName, UniqueKey, quote_id
 /// Turns off the triggers of this transaction, those of foreign keys and deferrable keys among them.
 pub const DISABLE_TRIGGERS: &str = "SET LOCAL session_replication_role = replica";
 
+/// Rows that this transaction wrote. What is live already is as it is, even where it breaks a key: whoever deleted
+/// with triggers off left it so.
+const WRITTEN: &str = "r.xmin = pg_catalog.pg_current_xact_id()::pg_catalog.xid";
+
 /// Transactions that write to a table, or to a partition of it.
 const WRITERS: &str = "select l.virtualtransaction from pg_catalog.pg_locks l
      where l.locktype = 'relation' and l.mode = 'RowExclusiveLock' and l.granted
@@ -58,7 +62,7 @@ pub async fn wait_for_writers(
     }
 }
 
-/// A row of the tenant that shares a key with another live row.
+/// A row of the tenant, just written, that shares a key with another live row.
 pub async fn collision(
     connection: &mut PgConnection,
     relations: &Relations,
@@ -77,7 +81,7 @@ pub async fn collision(
     );
     let held = key.predicate.as_ref().map(|sql| format!("({sql})"));
     let from = owner::rows(relations, name)?;
-    let ours: Vec<String> = held.iter().cloned().chain([belongs(relations, owned)?]).collect();
+    let ours: Vec<String> = held.iter().cloned().chain([written(relations, owned)?]).collect();
     let others = held.map(|sql| format!(" WHERE {sql}")).unwrap_or_default();
     let equal: Vec<String> = key
         .terms
@@ -104,7 +108,7 @@ pub async fn collision(
     found.map(read).transpose().map_err(unable)
 }
 
-/// A row of the tenant whose key points at nothing; the rows that the others point at are locked.
+/// A row of the tenant, just written, whose key points at nothing; the rows that the others point at are locked.
 pub async fn broken_reference(
     connection: &mut PgConnection,
     relations: &Relations,
@@ -116,16 +120,16 @@ pub async fn broken_reference(
     let unable =
         |error| failure(format!("unable to prove foreign key '{}' of table '{name}'", key.name), error);
     let from = owner::rows(relations, name)?;
-    let belongs: Vec<String> =
-        only.iter().map(|sql| format!("({sql})")).chain([belongs(relations, owned)?]).collect();
-    let belongs = belongs.join(" AND ");
+    let written: Vec<String> =
+        only.iter().map(|sql| format!("({sql})")).chain([written(relations, owned)?]).collect();
+    let written = written.join(" AND ");
     let parent = format!("{} p", relations.from_item(&key.parent)?);
     let points = points(key, "p", ROW);
     // Our own rows need no lock: nobody else sees them.
     let lock = sqlx::AssertSqlSafe(format!(
         "SELECT pg_catalog.count(*) FROM (SELECT FROM {parent}
          WHERE p.xmin <> pg_catalog.pg_current_xact_id()::pg_catalog.xid
-           AND EXISTS (SELECT FROM {from} WHERE {points} AND {belongs}) FOR KEY SHARE OF p) locked"
+           AND EXISTS (SELECT FROM {from} WHERE {points} AND {written}) FOR KEY SHARE OF p) locked"
     ));
     let columns = |glue: &str, test: &str| -> String {
         let tests: Vec<String> =
@@ -135,7 +139,7 @@ pub async fn broken_reference(
     let (set, partly) = (columns(" AND ", "IS NOT NULL"), columns(" OR ", "IS NOT NULL"));
     let refers = if key.match_full { format!("({partly})") } else { set };
     let broken = sqlx::AssertSqlSafe(format!(
-        "SELECT {}, {} FROM {from} WHERE {refers} AND {belongs} AND NOT EXISTS (SELECT FROM {parent} WHERE {points})
+        "SELECT {}, {} FROM {from} WHERE {refers} AND {written} AND NOT EXISTS (SELECT FROM {parent} WHERE {points})
          LIMIT 1",
         shown(&owned.table, ROW),
         array(&key.columns, ROW),
@@ -165,8 +169,10 @@ pub fn broken_row(table: &Table, key: &ForeignKey, row: &PgRow) -> Result<Broken
     Ok(Broken { row: row_key(table, row, 0)?, key: RowKey::new(&key.parent_columns, values) })
 }
 
-fn belongs(relations: &Relations, owned: &OwnedTable) -> Result<String> {
-    owner::belongs_to(relations, &owned.table.name, &owned.owners, TENANT_FROM_SETTING)
+/// The tenant's rows that this transaction wrote.
+fn written(relations: &Relations, owned: &OwnedTable) -> Result<String> {
+    let belongs = owner::belongs_to(relations, &owned.table.name, &owned.owners, TENANT_FROM_SETTING)?;
+    Ok(format!("{WRITTEN} AND {belongs}"))
 }
 
 /// The columns that tell a row from others: the primary key, or all that are stored.

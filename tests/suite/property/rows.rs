@@ -277,8 +277,9 @@ impl<'a> Filler<'a> {
     }
 }
 
-/// Rows that name, by a key that the database checks, a row that is not there or that comes back with another
-/// tenant; and rows that will look like a victim's once the rest is deleted, or when some of it is back.
+/// Rows that name, by a key that the database checks, a row that is not there or that comes back with a tenant which
+/// waits for the row's own; and rows that will look like a victim's once the rest is deleted, or when some of it is
+/// back.
 fn impossible(
     tables: &[Table],
     owners: &Owners,
@@ -287,6 +288,7 @@ fn impossible(
 ) -> Vec<Vec<bool>> {
     let left = without(tables, gone);
     let later = owners_of(&left);
+    let orderly = orderly(tables, owners, gone, victims);
     let mut bad = Vec::new();
     for (t, table) in tables.iter().enumerate() {
         let mut later = later[t].iter();
@@ -304,9 +306,11 @@ fn impossible(
                 let complete = link.columns.iter().all(|column| row[*column].is_some());
                 let named = named_by(tables, link, row);
                 let elsewhere = |parent: &usize| {
+                    let bringers = &owners[link.parent][*parent];
                     gone[t][r]
                         && gone[link.parent][*parent]
-                        && !owners[t][r].is_subset(&owners[link.parent][*parent])
+                        && !owners[t][r].is_subset(bringers)
+                        && bringers.is_disjoint(&orderly)
                 };
                 // A row that several have a part in, left behind alone.
                 let dangles =
@@ -318,6 +322,39 @@ fn impossible(
         bad.push(verdicts);
     }
     bad
+}
+
+/// The victims that can come back one after the other, each when all that its rows name is back.
+fn orderly(
+    tables: &[Table],
+    owners: &Owners,
+    gone: &[Vec<bool>],
+    victims: &BTreeSet<String>,
+) -> BTreeSet<String> {
+    let mut ties: Vec<(&String, &BTreeSet<String>)> = Vec::new();
+    for (t, table) in tables.iter().enumerate() {
+        for link in table.links.iter().filter(|link| link.enforced != Enforced::No) {
+            for (r, row) in table.rows.iter().enumerate().filter(|(r, _)| gone[t][*r]) {
+                for parent in named_by(tables, link, row).into_iter().filter(|p| gone[link.parent][*p]) {
+                    let bringers = &owners[link.parent][parent];
+                    ties.extend(owners[t][r].difference(bringers).map(|tenant| (tenant, bringers)));
+                }
+            }
+        }
+    }
+    let mut orderly = BTreeSet::new();
+    loop {
+        let before = orderly.len();
+        for victim in victims {
+            let mut own = ties.iter().filter(|(tenant, _)| *tenant == victim);
+            if own.all(|(_, bringers)| !bringers.is_disjoint(&orderly)) {
+                orderly.insert(victim.clone());
+            }
+        }
+        if orderly.len() == before {
+            return orderly;
+        }
+    }
 }
 
 fn text_of(kind: Kind, number: u64) -> String {

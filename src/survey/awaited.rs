@@ -1,0 +1,114 @@
+//! References that leave their tenant and find nothing live: which tenants of the list bring the rows they point at.
+//!
+//! ```text
+//! open references of all tenants ─► the keys that are sought, by table
+//!                                      └► all tenants' rows of these tables, read once more ─► who brings which
+//! ```
+//!
+//! Ties are few. Where there are none, nothing is read again; else each distinct key that is sought is held in memory.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use futures::StreamExt;
+
+use super::Surveyed;
+use super::keys::KeyOf;
+use super::standing::{Open, Tallies, Unanswered};
+use super::tombstones::Erased;
+use crate::error::Result;
+use crate::extract;
+use crate::model::{ChunkStream, OwnedTable, TableName, TenantId};
+use crate::plan::TableDrift;
+use crate::plan::conflict::{Finding, Reason};
+
+/// Columns that foreign keys point at.
+type Place = (TableName, Vec<String>);
+/// Keys there that are sought, by their hashes, and who brings them.
+type Sought = HashMap<u128, BTreeSet<TenantId>>;
+/// Findings by tenant and table.
+type Found = BTreeMap<(TenantId, TableName), Vec<Finding>>;
+
+impl Open {
+    fn place(&self) -> Place {
+        (self.key.parent.clone(), self.key.parent_columns.clone())
+    }
+}
+
+impl Surveyed {
+    /// What the open references of the tenants mean, now that all of them are known.
+    pub(super) async fn awaited(
+        &self,
+        involved: &[OwnedTable],
+        drift: &BTreeMap<TableName, TableDrift>,
+        erased: &mut Erased,
+        open: Vec<(TenantId, Unanswered)>,
+    ) -> Result<Found> {
+        let tenants: Vec<TenantId> = open.iter().map(|(tenant, _)| tenant.clone()).collect();
+        let mut sought: HashMap<Place, Sought> = HashMap::new();
+        for (hash, open) in open.iter().flat_map(|(_, left)| left.0.iter().flat_map(|(_, open)| open)) {
+            sought.entry(open.place()).or_default().entry(*hash).or_default();
+        }
+        for owned in involved {
+            for ((table, columns), keys) in &mut sought {
+                if *table == owned.table.name {
+                    self.seek(owned, columns, &tenants, drift, erased, keys).await?;
+                }
+            }
+        }
+        let mut found = Found::new();
+        for (tenant, left) in open {
+            for (table, open) in left.0.into_iter().filter(|(_, open)| !open.is_empty()) {
+                let mut tallies = Tallies::default();
+                for (hash, open) in open {
+                    let tenants = sought.get(&open.place()).and_then(|keys| keys.get(&hash));
+                    let (key, parent) = (open.key.name, open.key.parent);
+                    let reason = match tenants.filter(|tenants| !tenants.is_empty()) {
+                        None => Reason::NoParent { key, parent },
+                        Some(tenants) => {
+                            Reason::Awaits { key, parent, tenants: tenants.iter().cloned().collect() }
+                        }
+                    };
+                    tallies.add(reason, open.rows, || open.named);
+                }
+                found.entry((tenant.clone(), table)).or_default().extend(tallies.into_findings());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Who of the tenants brings the keys that are sought in these columns of a table.
+    async fn seek(
+        &self,
+        owned: &OwnedTable,
+        columns: &[String],
+        tenants: &[TenantId],
+        drift: &BTreeMap<TableName, TableDrift>,
+        erased: &mut Erased,
+        sought: &mut Sought,
+    ) -> Result<()> {
+        let name = &owned.table.name;
+        let unchanged = TableDrift::default();
+        let changed = drift.get(name).unwrap_or(&unchanged);
+        let table = self.written(name, changed)?;
+        let Some(key) = KeyOf::new(&table, columns) else { return Ok(()) };
+        for tenant in tenants.iter().filter(|tenant| self.rows_in_snapshot(tenant, name) > 0) {
+            let mut chunks: ChunkStream = match &changed.drift.adaptation {
+                None => extract::tenant_rows(&self.source, &table, tenant).await?,
+                Some(adaptation) => {
+                    let chunks = extract::adapted_rows(&self.source, adaptation, &table, tenant).await?;
+                    chunks.map(|chunk| Ok(chunk?.adapted)).boxed()
+                }
+            };
+            while let Some(chunk) = chunks.next().await {
+                let chunk = chunk?;
+                let erased = erased.rows(&table, &chunk.batch);
+                for (_, tuple) in chunk.tuples.iter().enumerate().filter(|(row, _)| !erased.contains(row)) {
+                    if let Some(tenants) = key.reference(tuple)?.and_then(|hash| sought.get_mut(&hash)) {
+                        tenants.insert(tenant.clone());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
