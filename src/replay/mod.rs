@@ -4,7 +4,7 @@
 //! ```text
 //! ApprovedPlan ─► queue (largest first) ─► workers ─► tenant: shard by shard, the catalogue last ─► Outcome
 //!                                            │
-//!                    begin · write tables · read back · write set · journal · commit     (transaction.rs)
+//!                    begin · write tables, clear queues · read back · write set · journal · commit     (transaction.rs)
 //!                              └─ where triggers are off: prove the keys    (references.rs, prove.rs)
 //! ```
 //!
@@ -15,6 +15,7 @@ mod adapted;
 mod kept;
 mod outcome;
 mod prove;
+mod queued;
 mod referenced;
 mod references;
 mod retry;
