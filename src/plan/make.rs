@@ -10,8 +10,8 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::model::{
-    Belongs, DatabaseIdentity, OwnedTable, Owners, PlanHash, QueueLink, Rule, ShardName, Table, TableName, TenancyError,
-    TenantId,
+    Belongs, DatabaseIdentity, OwnedTable, Owners, PlanHash, QueueLink, Rule, ShardName, Table, TableName,
+    TenancyError, TenantId,
 };
 
 /// Most problems that one message lists; the rest is counted.

@@ -3,7 +3,7 @@
 //!
 //! ```toml
 //! "public.deleted_records" = { clear = true, links = [
-//!     { table = "public.issues", columns = ["record_id"], key = ["id"], when = { column = "table_name", equals = "issues" } },
+//!     { table = "public.issues", columns = ["record"], key = ["id"], when = { column = "kind", equals = "issue" } },
 //! ] }
 //! ```
 
@@ -87,13 +87,19 @@ pub fn resolve(
 /// Rows of the queue go away: nobody may own them, and nothing may hang from them.
 fn check_clearable(queue: &Table, rules: &Tenancy, live: &[Table]) -> Result<(), String> {
     if rules.rules.get(&queue.name).is_some_and(Rule::is_owned) {
-        return Err("tenants own rows of it, so that it cannot be cleared; its rule must be shared or excluded".into());
+        return Err(
+            "tenants own rows of it, so that it cannot be cleared; its rule must be shared or excluded"
+                .into(),
+        );
     }
     let of_partitions = |table: &Table| table.partition_keys.iter().any(|part| part.key.parent == queue.name);
-    let points_here =
-        |table: &&Table| table.foreign_keys.iter().any(|key| key.parent == queue.name) || of_partitions(table);
+    let points_here = |table: &&Table| {
+        table.foreign_keys.iter().any(|key| key.parent == queue.name) || of_partitions(table)
+    };
     match live.iter().find(points_here) {
-        Some(child) => Err(format!("rows of '{}' point at its entries, so that it cannot be cleared", child.name)),
+        Some(child) => {
+            Err(format!("rows of '{}' point at its entries, so that it cannot be cleared", child.name))
+        }
         None => Ok(()),
     }
 }
@@ -173,18 +179,22 @@ fn is_comparable(one: &Column, other: &Column) -> bool {
 /// Why the entries of a queue cannot be taken out, where they shall be.
 pub(super) fn check_privileges(found: &ShardFindings, links: &[QueueLink]) -> Result<()> {
     let barred = links.iter().filter(|link| link.clear);
-    let Some((queue, why)) = barred.filter_map(|link| found.undeletable.get_key_value(&link.queue)).next() else {
+    let Some((queue, why)) = barred.filter_map(|link| found.undeletable.get_key_value(&link.queue)).next()
+    else {
         return Ok(());
     };
-    Err(Error::refused(format!(
-        "unable to clear deletion queue '{queue}' of shard '{}': {why}",
-        found.name
-    ))
-    .hint(format!("GRANT SELECT, DELETE ON {} to the role, or declare the queue without clear = true", queue.quoted())))
+    Err(Error::refused(format!("unable to clear deletion queue '{queue}' of shard '{}': {why}", found.name))
+        .hint(format!(
+            "GRANT SELECT, DELETE ON {} to the role, or declare the queue without clear = true",
+            queue.quoted()
+        )))
 }
 
 /// Queues that nobody declared: what works them off may delete again what has just come back.
-pub(super) fn undeclared<'a>(found: &'a ShardFindings, table: &'a Table) -> impl Iterator<Item = String> + 'a {
+pub(super) fn undeclared<'a>(
+    found: &'a ShardFindings,
+    table: &'a Table,
+) -> impl Iterator<Item = String> + 'a {
     let on_delete =
         table.triggers.iter().filter(|trigger| trigger.on_delete && trigger.firing != Firing::Replica);
     let named = on_delete.flat_map(|trigger| trigger.inserts.iter().map(move |queue| (trigger, queue)));

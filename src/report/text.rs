@@ -88,8 +88,10 @@ fn queued(plan: &Plan) -> String {
     let mut out = String::new();
     for tenant in &plan.tenants {
         for shard in &tenant.shards {
-            for (table, queue, entries) in
-                shard.tables.iter().flat_map(|rows| rows.queued.iter().map(|(queue, n)| (&rows.table, queue, n)))
+            for (table, queue, entries) in shard
+                .tables
+                .iter()
+                .flat_map(|rows| rows.queued.iter().map(|(queue, n)| (&rows.table, queue, n)))
             {
                 let links = plan.shard(&shard.shard).map(|shard| shard.queues.as_slice()).unwrap_or_default();
                 let fate = match links.iter().any(|link| link.queue == *queue && link.clear) {

@@ -6,14 +6,14 @@
 //!           statistics(), values(), probe()                    for `init`: sampled, bounded
 //!           prepare_journal(), journal()                       the engine's own schema
 //!           begin(tenant) ──► Session   one transaction
-//! Session   disable_triggers(), ask(rows), write(table)…, delete_queued(rows), broken_reference(key), collision(key), read_back(table)…,
-//!           tables_with_rows(), write_set(), record(entry), commit() | abort()
+//! Session   disable_triggers(), ask(rows), write(table)…, delete_queued(rows), broken_reference(key), collision(key),
+//!           read_back(table)…, tables_with_rows(), write_set(), record(entry), commit() | abort()
 //! ```
 //!
-//! Invariants. A session issues only INSERT or COPY on user tables, and DELETE on declared deletion queues (P2). Dropping a session without commit rolls
-//! back. The journal row commits with the rows (P4). No lock above ROW EXCLUSIVE on user tables, and lock
-//! time-outs on every statement (P7). The folders of the back ends hold files of the same names (`constraints`: only
-//! where triggers can be turned off).
+//! Invariants. A session issues only INSERT or COPY on user tables, and DELETE on declared deletion queues (P2).
+//! Dropping a session without commit rolls back. The journal row commits with the rows (P4). No lock above ROW EXCLUSIVE on
+//! user tables, and lock time-outs on every statement (P7). The folders of the back ends hold files of the same names
+//! (`constraints`: only where triggers can be turned off).
 
 mod ask;
 pub mod postgres;
@@ -33,8 +33,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 pub use crate::model::{Chunk, ChunkStream};
 use crate::model::{
-    DatabaseIdentity, DatabaseUrl, Fingerprint, ForeignKey, OwnedTable, PlanHash, QueueLink, Sequence, ShardName,
-    SnapshotId, Table, TableName, TenantId, TypeKind, UniqueKey,
+    DatabaseIdentity, DatabaseUrl, Fingerprint, ForeignKey, OwnedTable, PlanHash, QueueLink, Sequence,
+    ShardName, SnapshotId, Table, TableName, TenantId, TypeKind, UniqueKey,
 };
 pub use ask::{Answer, Ask, LiveRow, Question, Rows};
 

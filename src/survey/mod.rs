@@ -23,7 +23,9 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::extract;
 use crate::missing::missing;
-use crate::model::{Belongs, Fingerprint, OwnedTable, QueueLink, ShardName, Table, TableName, TenantId, TypeKind};
+use crate::model::{
+    Belongs, Fingerprint, OwnedTable, QueueLink, ShardName, Table, TableName, TenantId, TypeKind,
+};
 use crate::plan::{
     ConstraintsChoice, Findings, Policies, Prover, Request, ShardFindings, Standing, TableDrift, TenantTable,
     queues, rails,
@@ -243,8 +245,9 @@ impl Surveyed {
         let (mut standings, mut parents, mut open) = (BTreeMap::new(), Parents::new(strict), Vec::new());
         for tenant in tenants {
             let (shard, tables) = (self.shard.as_ref(), self.facts.tables.as_slice());
-            let mut comparison = comparable
-                .then(|| Comparison::new(shard, tenant, tables, &involved, &queues, &mut parents, &mut erased));
+            let mut comparison = comparable.then(|| {
+                Comparison::new(shard, tenant, tables, &involved, &queues, &mut parents, &mut erased)
+            });
             for (owned, live) in involved.iter().zip(&live) {
                 let changed = drift.entry(owned.table.name.clone()).or_default();
                 let live_rows = live.get(tenant).copied().unwrap_or_default();
@@ -369,7 +372,8 @@ impl Surveyed {
         let (table, rows) = (table.clone(), fingerprint.rows);
         let queued = std::mem::take(&mut standing.queued);
         let settled = None;
-        let found = TenantTable { table, rows, bytes, fingerprint, adapted, live_rows, left, settled, queued };
+        let found =
+            TenantTable { table, rows, bytes, fingerprint, adapted, live_rows, left, settled, queued };
         Ok(Some((found, standing)))
     }
 }

@@ -22,7 +22,8 @@ use crate::error::Result;
 use crate::limits::{DIFFERENCES_NAMED_MAX, PARENTS_KNOWN_MAX};
 use crate::model::wire::{Decoder, Tuples};
 use crate::model::{
-    Belongs, Chunk, ForeignKey, OwnedTable, QueueLink, Table, TableName, TenantId, UniqueKey, row_hash, row_name,
+    Belongs, Chunk, ForeignKey, OwnedTable, QueueLink, Table, TableName, TenantId, UniqueKey, row_hash,
+    row_name,
 };
 use crate::plan::conflict::{Finding, Reason, RowHash, Standing};
 use crate::shard::{LiveRow, Question, Rows, Shard};

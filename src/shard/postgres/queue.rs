@@ -27,8 +27,7 @@ pub async fn delete(
     }
     let row_type = row_types.get(connection, relations, &table.name).await?;
     let queue = relations.from_item(&link.queue)?;
-    let sql =
-        format!("DELETE FROM {queue} q USING {} WHERE {}", row_type.from_item(table, "k"), names(link));
+    let sql = format!("DELETE FROM {queue} q USING {} WHERE {}", row_type.from_item(table, "k"), names(link));
     let unfit = |error| Error::failed(format!("unable to look up rows of '{}'", table.name)).because(error);
     let arrays = row_type.bind(table, rows.tuples, Some(&link.key())).map_err(unfit)?;
     // Safe: quoted identifiers and a literal of the configuration; the rows are bound.

@@ -1,6 +1,7 @@
 //! Entries of deletion queues about rows that come back.
 //!
-//! The entry stands on the left of every comparison, so that its column's affinity and collation decide.
+//! Values are compared byte by byte, whatever a column's collation says: an entry is about one row, and not about those
+//! that are called alike.
 
 use sqlx::sqlite::SqliteConnection;
 
@@ -34,7 +35,10 @@ pub fn queued(link: &QueueLink) -> String {
 /// Whether the entry `q` names the row `k`.
 fn names(link: &QueueLink) -> String {
     let pairs = link.columns.iter().map(|pair| {
-        format!("q.{} = k.{}", quote_identifier(&pair.column), quote_identifier(&pair.key))
+        let (own, key) = (quote_identifier(&pair.column), quote_identifier(&pair.key));
+        // The text's affinity is then applied to the other side.
+        let entry = if pair.as_text { format!("CAST(q.{own} AS TEXT)") } else { format!("q.{own}") };
+        format!("{entry} COLLATE BINARY = k.{key}")
     });
     let when = link.when.iter().map(|when| {
         let (column, value) = (quote_identifier(&when.column), literal(&when.equals));

@@ -1,4 +1,4 @@
-//! One tenant's transaction: BEGIN IMMEDIATE, inserts, read-back, the journal's row, COMMIT.
+//! One tenant's transaction: BEGIN IMMEDIATE, inserts, cleared queues, read-back, the journal's row, COMMIT.
 //!
 //! What it wrote is counted twice. SQLite's update hook names the table of every row that is inserted,
 //! updated or deleted, by triggers and cascades too; but it does not see WITHOUT ROWID tables.
