@@ -170,6 +170,7 @@ fn findings(tenants: usize) -> Findings {
         live_rows: 0,
         left: 0,
         settled: None,
+        queued: BTreeMap::new(),
     };
     let ids = || (0..tenants as i64).map(tenant);
     let database = DatabaseIdentity::Sqlite { path: "bench.db".into() };
@@ -198,6 +199,8 @@ fn findings(tenants: usize) -> Findings {
         gone: BTreeMap::new(),
         triggers_stay_on: None,
         unlockable: Default::default(),
+        undeletable: BTreeMap::new(),
+        queues: Vec::new(),
         materialized: BTreeMap::new(),
         policies: Default::default(),
         standings: Default::default(),

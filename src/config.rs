@@ -12,6 +12,7 @@ use crate::limits::DOCUMENT_BYTES_MAX;
 use crate::model::{DatabaseUrl, Rule, ShardName, TableName, Tenancy};
 use crate::plan::Policy;
 use crate::plan::drift::Declared;
+use crate::plan::queues::DeclaredQueue;
 
 /// Default path of the configuration.
 pub const CONFIG_PATH_DEFAULT: &str = "reinstate.toml";
@@ -44,6 +45,8 @@ pub struct ShardConfig {
     pub ignored: BTreeMap<TableName, BTreeSet<String>>,
     /// What it takes to restore from snapshots with an older schema.
     pub drift: BTreeMap<TableName, Declared>,
+    /// Tables in which the keys of deleted rows wait for a worker.
+    pub deletion_queues: BTreeMap<TableName, DeclaredQueue>,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +72,8 @@ struct RawShard {
     ignored: BTreeMap<TableName, BTreeSet<String>>,
     #[serde(default)]
     drift: BTreeMap<TableName, Declared>,
+    #[serde(default)]
+    deletion_queues: BTreeMap<TableName, DeclaredQueue>,
 }
 
 impl Config {
@@ -120,6 +125,7 @@ impl Config {
                 conflicts: shard.conflicts,
                 ignored: shard.ignored,
                 drift: shard.drift,
+                deletion_queues: shard.deletion_queues,
             };
             shards.insert(ShardName::new(name), settings);
         }
@@ -222,7 +228,8 @@ mod tests {
         assert_eq!(
             of(&GOOD.replace("url_env", "url_evn")),
             "unable to read configuration '/etc/reinstate.toml' line 4: unknown field `url_evn`, \
-             expected one of `url`, `url_env`, `tables`, `conflicts`, `ignored`, `drift`"
+             expected one of `url`, `url_env`, `tables`, `conflicts`, `ignored`, `drift`, \
+             `deletion_queues`"
         );
         assert_eq!(
             of(&GOOD.replace("SHOP_URL", "OTHER")),

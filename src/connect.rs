@@ -60,6 +60,7 @@ fn check_target(planned: &ShardPlan, facts: &Facts) -> Result<()> {
         .hint("correct the shard's URL, or make a new plan for this database"));
     }
     let involved = planned.tables.iter().chain(&planned.others).map(|owned| &owned.table.name);
+    let involved = involved.chain(planned.queues.iter().map(|link| &link.queue));
     if schema_hash(&facts.tables, involved) != planned.schema {
         return Err(Error::refused(format!(
             "unable to restore into shard '{}': its schema was changed after the dry run",

@@ -6,6 +6,7 @@ mod document;
 mod file_name;
 mod fingerprint;
 mod ids;
+mod queue;
 mod row_name;
 mod schema;
 mod tenancy;
@@ -18,6 +19,7 @@ pub use fingerprint::{Fingerprint, row_hash};
 pub use ids::{
     DatabaseIdentity, DatabaseUrl, PlanHash, ShardName, SnapshotId, TableName, TenantId, quote_identifier,
 };
+pub use queue::{QueueColumn, QueueLink};
 pub use row_name::row_name;
 pub use schema::{
     Check, Column, Firing, ForeignKey, HASH_COLUMN, KeyTerm, PartitionKey, Sequence, TENANT_COLUMN,

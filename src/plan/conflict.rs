@@ -67,6 +67,8 @@ pub struct Standing {
     pub erased: Vec<RowHash>,
     /// What may stop the tenant.
     pub findings: Vec<Finding>,
+    /// Entries of deletion queues about the absent rows, by queue.
+    pub queued: BTreeMap<TableName, u64>,
 }
 
 /// Hash of a row's wire form, in hexadecimal.

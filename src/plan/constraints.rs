@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ShardFindings;
+use super::{ShardFindings, queues};
 use crate::error::{Error, Result};
 use crate::model::{Firing, Table, TableName, Trigger};
 
@@ -126,7 +126,7 @@ pub fn warnings(constraints: &Constraints, found: &ShardFindings, planned: &[Tab
         warnings.extend(
             named(silent).map(|names| format!("triggers are off on insert into '{}': {names}", table.name)),
         );
-        warnings.extend(queues(table));
+        warnings.extend(queues::undeclared(found, table));
         if replica {
             let loose = table.foreign_keys.iter().filter(|key| !key.validated);
             warnings.extend(loose.map(|key| {
@@ -151,22 +151,6 @@ pub fn warnings(constraints: &Constraints, found: &ShardFindings, planned: &[Tab
         }
     }
     warnings
-}
-
-/// Tables in which the deletion seems to have left its traces: what works them off may delete again what has just
-/// come back.
-fn queues(table: &Table) -> impl Iterator<Item = String> {
-    let on_delete =
-        table.triggers.iter().filter(|trigger| trigger.on_delete && trigger.firing != Firing::Replica);
-    on_delete.flat_map(move |trigger| {
-        trigger.inserts.iter().map(move |queue| {
-            format!(
-                "rows deleted from '{}' seem to be queued in '{queue}' (by the text of trigger '{}'): make sure that \
-                 what works it off does not delete restored rows again",
-                table.name, trigger.name
-            )
-        })
-    })
 }
 
 /// Tables that triggers which stay silent would have kept in step, and that do not come back themselves.

@@ -6,12 +6,12 @@ use jiff::Timestamp;
 
 use super::{
     Findings, PLAN_FORMAT, Plan, Request, ShardFindings, ShardPlan, TableDrift, TenantPlan, TenantShard,
-    constraints, drift, order, rails, settle,
+    constraints, drift, order, queues, rails, settle,
 };
 use crate::error::{Error, Result};
 use crate::model::{
-    Belongs, DatabaseIdentity, OwnedTable, Owners, PlanHash, Rule, ShardName, Table, TableName, TenancyError,
-    TenantId,
+    Belongs, DatabaseIdentity, OwnedTable, Owners, PlanHash, QueueLink, Rule, ShardName, Table, TableName,
+    TenancyError, TenantId,
 };
 
 /// Most problems that one message lists; the rest is counted.
@@ -196,6 +196,11 @@ fn shard_plan(request: &Request, found: &ShardFindings, drift: Vec<String>) -> R
         })?;
     let tables = ordered.iter().map(|name| owned_table(found, name)).collect::<Result<Vec<_>>>()?;
     let others = other_tables(found, &planned)?;
+    let links: Vec<QueueLink> =
+        found.queues.iter().filter(|link| planned.contains(&link.table)).cloned().collect();
+    queues::check_privileges(found, &links)?;
+    let involved = ordered.iter().chain(others.iter().map(|owned| &owned.table.name));
+    let schema = drift::schema_hash(&found.live_tables, involved.chain(links.iter().map(|link| &link.queue)));
     let adapted = |name: &TableName| Some((name.clone(), found.drift.get(name)?.drift.adaptation.clone()?));
     let adaptations = ordered.iter().filter_map(adapted).collect();
     Ok(ShardPlan {
@@ -205,14 +210,12 @@ fn shard_plan(request: &Request, found: &ShardFindings, drift: Vec<String>) -> R
         manifest: found.manifest.clone(),
         taken_at: found.taken_at,
         target: found.live.clone(),
-        schema: drift::schema_hash(
-            &found.live_tables,
-            ordered.iter().chain(others.iter().map(|owned| &owned.table.name)),
-        ),
+        schema,
         tables,
         others,
         drift,
         adaptations,
+        queues: links,
         constraints,
         warnings,
     })

@@ -13,6 +13,7 @@ mod document;
 pub mod drift;
 mod make;
 mod order;
+pub mod queues;
 pub mod rails;
 pub mod settle;
 pub mod tombstones;
@@ -24,8 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::adapt::Adaptation;
 use crate::model::{
-    DatabaseIdentity, Fingerprint, OwnedTable, PlanHash, ShardName, SnapshotId, Table, TableName, Tenancy,
-    TenantId,
+    DatabaseIdentity, Fingerprint, OwnedTable, PlanHash, QueueLink, ShardName, SnapshotId, Table, TableName,
+    Tenancy, TenantId,
 };
 
 pub use conflict::{BlockedTenant, Policies, Policy, Settled, Standing};
@@ -111,6 +112,10 @@ pub struct ShardFindings {
     pub triggers_stay_on: Option<String>,
     /// Tables whose rows the role may not lock.
     pub unlockable: BTreeSet<TableName>,
+    /// Tables that the role may not delete rows of, and why.
+    pub undeletable: BTreeMap<TableName, String>,
+    /// The declared deletion queues.
+    pub queues: Vec<QueueLink>,
     /// Materialised views and the tables that they are made of.
     pub materialized: BTreeMap<TableName, BTreeSet<TableName>>,
     /// The requested tenants' rows in the snapshot.
@@ -154,6 +159,9 @@ pub struct TenantTable {
     /// What was decided, where not every row is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Settled>,
+    /// Entries of deletion queues about rows that come back, by queue.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub queued: BTreeMap<TableName, u64>,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -240,6 +248,9 @@ pub struct ShardPlan {
     /// How rows of `tables` get the shape of the live table, where that has changed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub adaptations: BTreeMap<TableName, Adaptation>,
+    /// The deletion queues that name rows of `tables`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queues: Vec<QueueLink>,
     /// Who proves the keys of the restored rows.
     pub constraints: Constraints,
     /// What the operator should know.

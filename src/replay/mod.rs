@@ -4,7 +4,7 @@
 //! ```text
 //! ApprovedPlan ─► queue (largest first) ─► workers ─► tenant: shard by shard, the catalogue last ─► Outcome
 //!                                            │
-//!                    begin · write tables · read back · write set · journal · commit     (transaction.rs)
+//!                    begin · write, clear queues · read back · write set · journal · commit     (transaction.rs)
 //!                              └─ where triggers are off: prove the keys    (references.rs, prove.rs)
 //! ```
 //!
@@ -16,6 +16,7 @@ mod adapted;
 mod kept;
 mod outcome;
 mod prove;
+mod queued;
 mod referenced;
 mod references;
 mod retry;

@@ -1,5 +1,6 @@
 //! What became of every tenant of a run: data, to be reported.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::database::is_parent_missing;
 use crate::error::{EXIT_OK, Error, Kind};
-use crate::model::{PlanHash, ShardName, TenantId};
+use crate::model::{PlanHash, ShardName, TableName, TenantId};
 use crate::shard::JournalEntry;
 use crate::verify::Verdict;
 
@@ -61,6 +62,9 @@ pub enum ShardStatus {
         rows: u64,
         /// Bytes written, in wire form.
         bytes: u64,
+        /// Entries that were taken out of deletion queues, by queue.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        cleared: BTreeMap<TableName, u64>,
         /// The comparison before commit.
         verdict: Verdict,
         /// Files with the values of columns that are gone.
@@ -157,6 +161,15 @@ impl TenantOutcome {
         self
     }
 
+    /// Entries that this run took out of deletion queues.
+    pub fn entries_cleared(&self) -> u64 {
+        let entries = |shard: &ShardOutcome| match &shard.status {
+            ShardStatus::Restored { cleared, .. } => cleared.values().sum(),
+            _ => 0,
+        };
+        self.shards.iter().map(entries).sum()
+    }
+
     /// The problem that kept it from coming back, if there is one.
     pub fn problem(&self) -> Option<(&ShardName, &Problem)> {
         self.shards.iter().find_map(|shard| match &shard.status {
@@ -179,8 +192,12 @@ impl TenantOutcome {
         }
         if self.is_back() {
             let rows = self.rows_written();
+            let entries = match self.entries_cleared() {
+                0 => String::new(),
+                entries => format!(", {entries} entries of deletion queues cleared"),
+            };
             return format!(
-                "tenant {label}: restored and verified, {rows} rows in {:.2} s",
+                "tenant {label}: restored and verified, {rows} rows in {:.2} s{entries}",
                 elapsed.as_secs_f64()
             );
         }

@@ -37,6 +37,11 @@ impl Choice {
         self.0.contains_key(table)
     }
 
+    /// What was written in a table.
+    pub fn written(&self, rows: &TenantTable) -> Fingerprint {
+        self.0.get(&rows.table).map_or(rows.inserted(), |part| part.written)
+    }
+
     /// The chosen ones of the rows.
     pub fn of(&self, owned: &OwnedTable, rows: ChunkStream) -> ChunkStream {
         match self.0.get(&owned.table.name) {

@@ -10,7 +10,9 @@ use futures::StreamExt;
 use jiff::Timestamp;
 
 use super::adapted::{self, Taken};
+use super::kept::Kept;
 use super::prove::Proof;
+use super::queued::Cleared;
 use super::referenced::Choice;
 use super::{Run, ShardStatus, kept};
 use crate::connect::ConnectedShard;
@@ -18,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::extract;
 use crate::model::{Belongs, Fingerprint, OwnedTable, Sequence, TableName, TypeKind};
 use crate::plan::{ShardPlan, TenantPlan, TenantShard, TenantTable};
-use crate::shard::{Chunk, ChunkStream, Claim, JournalEntry, Session};
+use crate::shard::{Chunk, ChunkStream, Claim, JournalEntry, Session, TableWrites};
 use crate::verify::{self, Verdict};
 
 /// Brings one tenant back into one shard, or leaves the shard as it was.
@@ -37,10 +39,10 @@ pub(super) async fn restore(
     };
     let steps = Steps { run, connected, planned, tenant, part };
     match steps.write_and_prove(session.as_mut(), started_at).await {
-        Ok((verdict, rows, dropped)) => {
+        Ok(Done { verdict, rows, cleared, dropped }) => {
             let bytes = part.bytes();
             session.commit().await?;
-            Ok(ShardStatus::Restored { rows, bytes, verdict, dropped })
+            Ok(ShardStatus::Restored { rows, bytes, cleared, verdict, dropped })
         }
         Err(error) => {
             // The first error is the one to report; a failing rollback only means that the connection is gone, and
@@ -49,6 +51,15 @@ pub(super) async fn restore(
             Err(error)
         }
     }
+}
+
+/// What was done, and is worth a commit.
+struct Done {
+    verdict: Verdict,
+    rows: u64,
+    cleared: Cleared,
+    /// Files that hold values without a column.
+    dropped: Vec<PathBuf>,
 }
 
 pub(super) struct Steps<'a> {
@@ -60,14 +71,9 @@ pub(super) struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// Everything between begin and commit. An equal verdict is the only way out that leads to a commit; with it
-    /// come the rows that were written and the files that hold values without a column.
-    async fn write_and_prove(
-        &self,
-        session: &mut dyn Session,
-        started_at: Timestamp,
-    ) -> Result<(Verdict, u64, Vec<PathBuf>)> {
-        let mut dropped = Vec::new();
+    /// Everything between begin and commit. An equal verdict is the only way out that leads to a commit.
+    async fn write_and_prove(&self, session: &mut dyn Session, started_at: Timestamp) -> Result<Done> {
+        let (mut dropped, mut cleared) = (Vec::new(), Cleared::new());
         let tables = self.tables()?;
         let mut choice = self.choose(session, &tables).await?;
         let mut proof = None;
@@ -77,13 +83,19 @@ impl Steps<'_> {
         }
         for (owned, rows) in tables {
             self.settle(session, owned, &mut choice).await?;
-            dropped.extend(self.write(session, owned, rows, &mut choice, proof.as_ref()).await?);
+            let kept = match &rows.settled {
+                None => Kept::new(),
+                Some(settled) => kept::find(self, session, owned, rows, settled).await?,
+            };
+            let write = self.write(session, (owned, rows), kept.clone(), &mut choice, proof.as_ref());
+            dropped.extend(write.await?);
+            self.clear_queues(session, (owned, rows), kept, &choice, &mut cleared).await?;
         }
         if let Some(proof) = proof {
             proof.prove(session).await?;
         }
         let verdict = self.read_back(session, &choice).await?;
-        let rows = self.check_writes(session, &choice).await?;
+        let rows = self.check_writes(session, &choice, &cleared).await?;
         let entry = JournalEntry {
             plan: self.run.hash().clone(),
             tenant: self.tenant.id.clone(),
@@ -97,7 +109,7 @@ impl Steps<'_> {
             transaction_id: session.transaction_id().await?,
         };
         session.record(&entry).await?;
-        Ok((verdict, rows, dropped))
+        Ok(Done { verdict, rows, cleared, dropped })
     }
 
     fn tables(&self) -> Result<Vec<(&OwnedTable, &TenantTable)>> {
@@ -114,8 +126,8 @@ impl Steps<'_> {
     async fn write(
         &self,
         session: &mut dyn Session,
-        owned: &OwnedTable,
-        rows: &TenantTable,
+        (owned, rows): (&OwnedTable, &TenantTable),
+        kept: Kept,
         choice: &mut Choice,
         proof: Option<&Proof<'_>>,
     ) -> Result<Option<PathBuf>> {
@@ -129,7 +141,7 @@ impl Steps<'_> {
         };
         let chunks = match &rows.settled {
             None => chunks,
-            Some(settled) => kept::without(chunks, kept::find(self, session, owned, rows, settled).await?),
+            Some(_) => kept::without(chunks, kept),
         };
         let seen = Arc::new(Mutex::new(Seen::new(owned)));
         let mut chunks = choice.of(owned, chunks);
@@ -214,13 +226,23 @@ impl Steps<'_> {
     }
 
     /// Compares what was written with what was to be written; the number of rows.
-    async fn check_writes(&self, session: &mut dyn Session, choice: &Choice) -> Result<u64> {
-        let expected: BTreeMap<TableName, u64> =
-            self.part.tables.iter().map(|rows| (rows.table.clone(), choice.rows(rows))).collect();
+    async fn check_writes(
+        &self,
+        session: &mut dyn Session,
+        choice: &Choice,
+        cleared: &Cleared,
+    ) -> Result<u64> {
+        let mut expected: BTreeMap<TableName, TableWrites> = BTreeMap::new();
+        for rows in &self.part.tables {
+            expected.entry(rows.table.clone()).or_default().inserted += choice.rows(rows);
+        }
+        for (queue, &entries) in cleared {
+            expected.entry(queue.clone()).or_default().deleted += entries;
+        }
         let written = session.write_set().await?;
         let triggers_off = self.planned.constraints.by_engine();
         verify::check_write_set(&expected, &written, &self.planned.tables, triggers_off)?;
-        Ok(expected.values().sum())
+        Ok(expected.values().map(|writes| writes.inserted).sum())
     }
 }
 

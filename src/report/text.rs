@@ -46,6 +46,7 @@ pub fn plan(plan: &Plan, detail: bool) -> String {
         out.push_str(&plan_by_shard(plan));
     }
     out.push_str(&settled(plan));
+    out.push_str(&queued(plan));
     let left: u64 = plan
         .tenants
         .iter()
@@ -62,12 +63,52 @@ pub fn plan(plan: &Plan, detail: bool) -> String {
     }
     let _ = write!(
         out,
-        "\n\n{tenants} {}, {} rows, {} will be inserted; nothing else is written.",
+        "\n\n{tenants} {}, {} rows, {} will be inserted{}; nothing else is written.",
         plural(tenants, "tenant"),
         count(plan.rows()),
-        bytes(plan.bytes())
+        bytes(plan.bytes()),
+        cleared(plan)
     );
     out
+}
+
+/// What is deleted: entries of deletion queues only.
+fn cleared(plan: &Plan) -> String {
+    let links = plan.shards.iter().flat_map(|shard| &shard.queues).filter(|link| link.clear);
+    let queues: std::collections::BTreeSet<String> = links.map(|link| format!("'{}'", link.queue)).collect();
+    if queues.is_empty() {
+        return String::new();
+    }
+    let queues = queues.into_iter().collect::<Vec<_>>().join(", ");
+    format!(", and the entries of {queues} about these rows deleted")
+}
+
+/// What deletion queues hold about rows that come back.
+fn queued(plan: &Plan) -> String {
+    let mut out = String::new();
+    for tenant in &plan.tenants {
+        for shard in &tenant.shards {
+            for (table, queue, entries) in shard
+                .tables
+                .iter()
+                .flat_map(|rows| rows.queued.iter().map(|(queue, n)| (&rows.table, queue, n)))
+            {
+                let links = plan.shard(&shard.shard).map(|shard| shard.queues.as_slice()).unwrap_or_default();
+                let fate = match links.iter().any(|link| link.queue == *queue && link.clear) {
+                    true => "will be deleted",
+                    false => "and stay: what works them off may delete what hangs from the rows again",
+                };
+                let _ = write!(
+                    out,
+                    "\ntenant {}: {} entries of deletion queue {queue} of shard {} name restored rows of {table} {fate}",
+                    tenant.label(),
+                    count(*entries),
+                    shard.shard
+                );
+            }
+        }
+    }
+    if out.is_empty() { out } else { format!("\n{out}") }
 }
 
 /// What stays as it is live, and who is left out.

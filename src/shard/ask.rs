@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::Shard;
 use crate::error::Result;
 use crate::model::wire::Tuples;
-use crate::model::{ForeignKey, OwnedTable, TenantId, UniqueKey};
+use crate::model::{ForeignKey, OwnedTable, QueueLink, TenantId, UniqueKey};
 
 /// Rows to ask about: in the shape of `owned.table`, at most one chunk of them.
 #[derive(Clone, Copy)]
@@ -36,6 +36,8 @@ pub enum Question<'a> {
     /// Rows for which a condition is false: SQL over the table's columns, of the catalog or the configuration. NULL
     /// is not false, as in a CHECK.
     Fails(&'a [String]),
+    /// Rows that an entry of a deletion queue names: one answer an entry.
+    Queued(&'a QueueLink),
 }
 
 /// A row that the question is answered with "yes" for; rows without an answer are not named.

@@ -6,14 +6,14 @@
 //!           statistics(), values(), probe()                    for `init`: sampled, bounded
 //!           prepare_journal(), journal()                       the engine's own schema
 //!           begin(tenant) ──► Session   one transaction
-//! Session   disable_triggers(), ask(rows), write(table)…, broken_reference(key), collision(key), read_back(table)…,
-//!           tables_with_rows(), write_set(), record(entry), commit() | abort()
+//! Session   disable_triggers(), ask(rows), write(table)…, delete_queued(rows), broken_reference(key), collision(key),
+//!           read_back(table)…, tables_with_rows(), write_set(), record(entry), commit() | abort()
 //! ```
 //!
-//! Invariants. A session issues only INSERT or COPY on user tables (P2). Dropping a session without commit rolls
-//! back. The journal row commits with the rows (P4). No lock above ROW EXCLUSIVE on user tables, and lock
-//! time-outs on every statement (P7). The folders of the back ends hold files of the same names (`constraints`: only
-//! where triggers can be turned off).
+//! Invariants. A session issues only INSERT or COPY on user tables, and DELETE on declared deletion queues (P2).
+//! Dropping a session without commit rolls back. The journal row commits with the rows (P4). No lock above ROW EXCLUSIVE on
+//! user tables, and lock time-outs on every statement (P7). The folders of the back ends hold files of the same names
+//! (`constraints`: only where triggers can be turned off).
 
 mod ask;
 pub mod postgres;
@@ -33,8 +33,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 pub use crate::model::{Chunk, ChunkStream};
 use crate::model::{
-    DatabaseIdentity, DatabaseUrl, Fingerprint, ForeignKey, OwnedTable, PlanHash, Sequence, ShardName,
-    SnapshotId, Table, TableName, TenantId, TypeKind, UniqueKey,
+    DatabaseIdentity, DatabaseUrl, Fingerprint, ForeignKey, OwnedTable, PlanHash, QueueLink, Sequence,
+    ShardName, SnapshotId, Table, TableName, TenantId, TypeKind, UniqueKey,
 };
 pub use ask::{Answer, Ask, LiveRow, Question, Rows};
 
@@ -59,6 +59,8 @@ pub struct Facts {
     pub triggers_stay_on: Option<String>,
     /// Tables whose rows the role may not lock, so that [`Session::broken_reference`] cannot be had for them.
     pub unlockable: BTreeSet<TableName>,
+    /// Tables that [`Session::delete_queued`] cannot be had for, and why.
+    pub undeletable: BTreeMap<TableName, String>,
     /// Materialised views and the tables that they are made of.
     pub materialized: BTreeMap<TableName, BTreeSet<TableName>>,
 }
@@ -216,6 +218,9 @@ pub trait Session: Ask {
     /// Inserts the rows of one table; returns how many the database says it took. Called once a table, parents
     /// first.
     async fn write(&mut self, table: &OwnedTable, chunks: ChunkStream) -> Result<u64>;
+
+    /// Deletes the entries of a deletion queue about these rows: the only DELETE there is. Returns how many.
+    async fn delete_queued(&mut self, rows: &Rows<'_>, link: &QueueLink) -> Result<u64>;
 
     /// Moves a sequence forward if it stands before `restored_max` (the last value in its direction); never back.
     async fn advance_sequence(&mut self, sequence: &Sequence, restored_max: i64) -> Result<()>;

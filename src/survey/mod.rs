@@ -24,10 +24,12 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::extract;
 use crate::missing::missing;
-use crate::model::{Belongs, Fingerprint, OwnedTable, ShardName, Table, TableName, TenantId, TypeKind};
+use crate::model::{
+    Belongs, Fingerprint, OwnedTable, QueueLink, ShardName, Table, TableName, TenantId, TypeKind,
+};
 use crate::plan::{
     ConstraintsChoice, Findings, Policies, Prover, Request, ShardFindings, Standing, TableDrift, TenantTable,
-    constraints, rails,
+    constraints, queues, rails,
 };
 use crate::progress::Progress;
 use crate::shard::{self, Facts, Shard};
@@ -183,6 +185,11 @@ impl Surveyed {
         }
     }
 
+    /// The deletion queues of the configuration.
+    fn queues(&self) -> Result<Vec<QueueLink>> {
+        queues::resolve(&self.config.deletion_queues, &self.config.tenancy, &self.name, &self.facts.tables)
+    }
+
     /// The tables that tenants own rows of, by today's rules and the snapshot's columns.
     fn owned_tables(&self) -> Result<Vec<OwnedTable>> {
         let unable =
@@ -208,6 +215,7 @@ impl Surveyed {
         progress: &dyn Progress,
     ) -> Result<ShardFindings> {
         let policies = self.policies(request)?;
+        let queues = self.queues()?;
         let snapshot = self.source.snapshot();
         let manifest = snapshot.manifest();
         let mut contents: BTreeMap<TenantId, Vec<TenantTable>> = BTreeMap::new();
@@ -240,8 +248,9 @@ impl Surveyed {
         let (mut standings, mut parents, mut open) = (BTreeMap::new(), Parents::new(strict), Vec::new());
         for tenant in tenants {
             let (shard, tables) = (self.shard.as_ref(), self.facts.tables.as_slice());
-            let mut comparison = comparable
-                .then(|| Comparison::new(shard, tenant, tables, &involved, &mut parents, &mut erased));
+            let mut comparison = comparable.then(|| {
+                Comparison::new(shard, tenant, tables, &involved, &queues, &mut parents, &mut erased)
+            });
             for (owned, live) in involved.iter().zip(&live) {
                 let changed = drift.entry(owned.table.name.clone()).or_default();
                 let live_rows = live.get(tenant).copied().unwrap_or_default();
@@ -278,6 +287,8 @@ impl Surveyed {
             gone: self.gone(tenants),
             triggers_stay_on: self.facts.triggers_stay_on.clone(),
             unlockable: self.facts.unlockable.clone(),
+            undeletable: self.facts.undeletable.clone(),
+            queues,
             materialized: self.facts.materialized.clone(),
             contents,
             standings,
@@ -370,7 +381,10 @@ impl Surveyed {
         standing.findings.extend(changed.drift.take_unfit(&mut changed.found));
         let left = self.left(owned, tenant, changed).await?;
         let (table, rows) = (table.clone(), fingerprint.rows);
-        let found = TenantTable { table, rows, bytes, fingerprint, adapted, live_rows, left, settled: None };
+        let queued = std::mem::take(&mut standing.queued);
+        let settled = None;
+        let found =
+            TenantTable { table, rows, bytes, fingerprint, adapted, live_rows, left, settled, queued };
         Ok(Some((found, standing)))
     }
 }

@@ -22,7 +22,8 @@ use crate::error::Result;
 use crate::limits::{DIFFERENCES_NAMED_MAX, PARENTS_KNOWN_MAX};
 use crate::model::wire::{Decoder, Tuples};
 use crate::model::{
-    Belongs, Chunk, ForeignKey, OwnedTable, Table, TableName, TenantId, UniqueKey, row_hash, row_name,
+    Belongs, Chunk, ForeignKey, OwnedTable, QueueLink, Table, TableName, TenantId, UniqueKey, row_hash,
+    row_name,
 };
 use crate::plan::conflict::{Finding, Reason, RowHash, Standing};
 use crate::shard::{LiveRow, Question, Rows, Shard};
@@ -51,6 +52,7 @@ pub(super) struct Comparison<'a> {
     tenant: &'a TenantId,
     /// Tables by name, as they are live.
     tables: &'a [Table],
+    queues: &'a [QueueLink],
     parents: &'a mut Parents,
     erased: &'a mut Erased,
     /// Keys of the tenant's own rows that some foreign key may point at.
@@ -75,6 +77,7 @@ impl<'a> Comparison<'a> {
         tenant: &'a TenantId,
         tables: &'a [Table],
         involved: &[OwnedTable],
+        queues: &'a [QueueLink],
         parents: &'a mut Parents,
         erased: &'a mut Erased,
     ) -> Self {
@@ -85,7 +88,7 @@ impl<'a> Comparison<'a> {
             .filter(|key| is_involved(&key.parent))
             .map(|key| ((key.parent.clone(), key.parent_columns.clone()), HashSet::new()))
             .collect();
-        Self { shard, tenant, tables, parents, erased, present, open: BTreeMap::new() }
+        Self { shard, tenant, tables, queues, parents, erased, present, open: BTreeMap::new() }
     }
 
     /// Begins with a table, in its live shape, of which the tenant has so many live rows.
@@ -203,6 +206,7 @@ impl Compared<'_, '_> {
             self.tallies.add(reason, 1, || row_name(table, &chunk.batch, row));
         }
         self.ask_for_keys(&absent).await?;
+        self.ask_for_queued(&absent).await?;
         self.ask_for_parents(&absent).await
     }
 
@@ -270,6 +274,18 @@ impl Compared<'_, '_> {
                 let reason = Reason::Taken { key: key.name.clone() };
                 let named = name_taken(self.owned, absent, answer.row, &live);
                 self.tallies.add(reason, 1, || named);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the entries of deletion queues about rows that come back.
+    async fn ask_for_queued(&mut self, absent: &Absent<'_>) -> Result<()> {
+        let rows = Rows { owned: self.owned, tuples: &absent.tuples };
+        for link in self.of.queues.iter().filter(|link| link.table == self.owned.table.name) {
+            let entries = self.of.shard.ask(&rows, &Question::Queued(link)).await?.len() as u64;
+            if entries > 0 {
+                *self.standing.queued.entry(link.queue.clone()).or_default() += entries;
             }
         }
         Ok(())

@@ -6,11 +6,12 @@ use crate::error::{Error, Result};
 use crate::model::{OwnedTable, TableName};
 use crate::shard::{TableWrites, WriteSet};
 
-/// Compares what a transaction wrote with the rows it was to insert, table by table. Anything else (a trigger's
+/// Compares what a transaction wrote with the rows it was to insert, and those it was to delete from deletion queues,
+/// table by table. Anything else (a trigger's
 /// update, a cascade, a rule's insert) is an error that names the table and the triggers that may have done it:
 /// with `triggers_off`, those that fire all the same.
 pub fn check_write_set(
-    expected: &BTreeMap<TableName, u64>,
+    expected: &BTreeMap<TableName, TableWrites>,
     written: &WriteSet,
     tables: &[OwnedTable],
     triggers_off: bool,
@@ -18,12 +19,16 @@ pub fn check_write_set(
     let names: BTreeSet<&TableName> = expected.keys().chain(written.tables.keys()).collect();
     let mut wrong = Vec::new();
     for name in names {
-        let rows = expected.get(name).copied().unwrap_or_default();
+        let wanted = expected.get(name).copied().unwrap_or_default();
         let found = written.tables.get(name).copied().unwrap_or_default();
-        if found != (TableWrites { inserted: rows, updated: 0, deleted: 0 }) {
+        if found != wanted {
+            let deleted = match wanted.deleted {
+                0 => String::new(),
+                entries => format!(" and {entries} deleted"),
+            };
             wrong.push(format!(
-                "table '{name}': {} inserted, {} updated, {} deleted, where {rows} were to be inserted",
-                found.inserted, found.updated, found.deleted
+                "table '{name}': {} inserted, {} updated, {} deleted, where {} were to be inserted{deleted}",
+                found.inserted, found.updated, found.deleted, wanted.inserted
             ));
         }
     }
@@ -76,7 +81,8 @@ mod tests {
 
     #[test]
     fn only_the_expected_inserts_pass() {
-        let expected = BTreeMap::from([(name("issues"), 2), (name("empty"), 0)]);
+        let inserted = |inserted| TableWrites { inserted, ..TableWrites::default() };
+        let expected = BTreeMap::from([(name("issues"), inserted(2)), (name("empty"), inserted(0))]);
         let check =
             |set: WriteSet| check_write_set(&expected, &set, &[], false).map_err(|error| error.chain());
         assert_eq!(check(written(&[("issues", 2, 0, 0)], 0)), Ok(()));
@@ -97,5 +103,21 @@ mod tests {
                  0 deleted, where 0 were to be inserted"
                 .into())
         );
+    }
+
+    #[test]
+    fn exactly_the_cleared_entries_may_go() {
+        let deleted = TableWrites { deleted: 2, ..TableWrites::default() };
+        let expected = BTreeMap::from([(name("queue"), deleted)]);
+        let passes = |set: WriteSet| check_write_set(&expected, &set, &[], false).is_ok();
+        assert!(passes(written(&[("queue", 0, 0, 2)], 0)));
+        for wrong in [
+            written(&[("queue", 0, 0, 1)], 0),
+            written(&[("queue", 0, 0, 3)], 0),
+            written(&[("queue", 1, 0, 2)], 0),
+            written(&[("queue", 0, 0, 2), ("other", 0, 0, 1)], 0),
+        ] {
+            assert!(!passes(wrong.clone()), "{wrong:?}");
+        }
     }
 }

@@ -15,6 +15,7 @@ mod bad_input;
 mod conflicts;
 mod conformance;
 mod constraints;
+mod deletion_queues;
 mod drift;
 mod drill;
 mod fidelity;

@@ -206,17 +206,22 @@ impl World {
     pub async fn dump(&self) -> Dump {
         let mut dump = Dump::new();
         for (shard, table) in TABLES {
-            let mut rows = match self.kind {
-                Kind::Postgres => {
-                    let text = psql(&self.urls[shard], &format!("SELECT t::text FROM {table} t"));
-                    text.lines().map(str::to_owned).collect::<Vec<_>>()
-                }
-                Kind::Sqlite => self.sqlite_rows(shard, table).await,
-            };
-            rows.sort();
-            dump.insert(format!("{shard}.{table}"), rows);
+            dump.insert(format!("{shard}.{table}"), self.rows(shard, table).await);
         }
         dump
+    }
+
+    /// Every row of one table, sorted.
+    pub async fn rows(&self, shard: &str, table: &str) -> Vec<String> {
+        let mut rows = match self.kind {
+            Kind::Postgres => {
+                let text = psql(&self.urls[shard], &format!("SELECT t::text FROM {table} t"));
+                text.lines().map(str::to_owned).collect::<Vec<_>>()
+            }
+            Kind::Sqlite => self.sqlite_rows(shard, table).await,
+        };
+        rows.sort();
+        rows
     }
 
     async fn sqlite_rows(&self, shard: &str, table: &str) -> Vec<String> {

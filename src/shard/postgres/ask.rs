@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::Mutex;
 
 use super::super::{Answer, LiveRow, Question, Rows};
+use super::queue;
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
 use crate::database::postgres::owner;
@@ -24,7 +25,8 @@ use crate::model::{ForeignKey, KeyTerm, Table, TableName, TenantId, UniqueKey, q
 pub struct RowTypes(Mutex<BTreeMap<TableName, Arc<RowType>>>);
 
 impl RowTypes {
-    async fn get(
+    /// The row type of a table.
+    pub async fn get(
         &self,
         connection: &mut PgConnection,
         relations: &Relations,
@@ -54,6 +56,7 @@ pub async fn ask(
     }
     let row_type = row_types.get(connection, relations, &table.name).await?;
     let asked = row_type.from_item(table, "k");
+    let queue_key;
     let (sql, needed) = match question {
         Question::Taken(key) => (taken(&asked, relations, table, key)?, columns_of(key)),
         Question::NoParent { key, lock } => {
@@ -62,6 +65,10 @@ pub async fn ask(
         Question::Detached => (detached(&asked, relations, rows)?, None),
         Question::Fails([]) => return Ok(Vec::new()),
         Question::Fails(conditions) => (fails(&asked, conditions), None),
+        Question::Queued(link) => {
+            queue_key = link.key();
+            (queue::queued(&asked, relations, link)?, Some(queue_key.as_slice()))
+        }
     };
     let unfit = |error| Error::failed(format!("unable to ask about rows of '{}'", table.name)).because(error);
     let arrays = row_type.bind(table, rows.tuples, needed).map_err(unfit)?;

@@ -22,6 +22,14 @@ const TABLES: &str = concat!(
      from user_tables u join pg_namespace n on n.nspname = u.schema"
 );
 
+/// Tables that the role may not delete rows of: it must see them all and name them.
+const UNDELETABLE: &str = concat!(
+    with_user_tables!(),
+    "select schema, name, row_security_active(u.oid) from user_tables u join pg_namespace n on n.nspname = u.schema
+     where row_security_active(u.oid) or not (has_schema_privilege(n.oid, 'usage')
+         and has_table_privilege(u.oid, 'select') and has_table_privilege(u.oid, 'delete'))"
+);
+
 /// What the role may do with every sequence.
 const SEQUENCES: &str = "select n.nspname::text, c.relname::text
      from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -76,6 +84,7 @@ pub async fn read(connection: &mut PgConnection) -> Result<Facts> {
         add(&mut obstacles, &found.table, obstacle);
     }
     let triggers_stay_on = triggers_stay_on(connection, &role).await.map_err(unable)?;
+    let undeletable = undeletable(connection, &role).await.map_err(unable)?;
     let materialized = materialized(connection).await.map_err(unable)?;
     Ok(Facts {
         identity,
@@ -86,6 +95,7 @@ pub async fn read(connection: &mut PgConnection) -> Result<Facts> {
         warnings: Vec::new(),
         triggers_stay_on,
         unlockable,
+        undeletable,
         materialized,
     })
 }
@@ -122,6 +132,18 @@ async fn table_obstacles(
         }
     }
     Ok(())
+}
+
+async fn undeletable(
+    connection: &mut PgConnection,
+    role: &str,
+) -> Result<BTreeMap<TableName, String>, sqlx::Error> {
+    let rows: Vec<(String, String, bool)> = sqlx::query_as(UNDELETABLE).fetch_all(connection).await?;
+    let why = |row_security: bool| match row_security {
+        true => format!("row security hides rows from role '{role}'"),
+        false => format!("role '{role}' may not read and delete its rows (SELECT, DELETE)"),
+    };
+    Ok(rows.into_iter().map(|(schema, name, hidden)| (TableName::new(schema, name), why(hidden))).collect())
 }
 
 async fn sequence_obstacles(

@@ -15,6 +15,7 @@ mod constraints;
 mod facts;
 mod journal;
 mod probe;
+mod queue;
 mod read;
 mod session;
 

@@ -22,7 +22,7 @@ use super::super::{
     Answer, Ask, Broken, Chunk, ChunkStream, Claim, Collision, JournalEntry, Question, Rows, Session,
     TableWrites, WriteSet,
 };
-use super::{ask, constraints, journal};
+use super::{ask, constraints, journal, queue};
 use crate::bridge::compute;
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
@@ -35,7 +35,7 @@ use crate::limits::{
 };
 use crate::model::wire::Tuples;
 use crate::model::{
-    Fingerprint, ForeignKey, OwnedTable, PlanHash, Sequence, TableName, TenantId, UniqueKey,
+    Fingerprint, ForeignKey, OwnedTable, PlanHash, QueueLink, Sequence, TableName, TenantId, UniqueKey,
     quote_identifier, row_hash,
 };
 
@@ -192,6 +192,14 @@ impl Session for PostgresSession {
         let written = self.copy_in(table, first, chunks).await?;
         self.sound = true;
         Ok(written)
+    }
+
+    async fn delete_queued(&mut self, rows: &Rows<'_>, link: &QueueLink) -> Result<u64> {
+        self.begin_step()?;
+        let (connection, relations) = (&mut self.connection, &self.relations);
+        let deleted = queue::delete(connection, relations, &self.row_types, rows, link).await?;
+        self.sound = true;
+        Ok(deleted)
     }
 
     async fn advance_sequence(&mut self, sequence: &Sequence, restored_max: i64) -> Result<()> {

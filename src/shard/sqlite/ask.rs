@@ -3,10 +3,12 @@
 //! The live row stands on the left of every comparison, so that its column's affinity and collation decide, as they do
 //! in the index.
 
-use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::query::Query;
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection};
 use sqlx::{AssertSqlSafe, Row};
 
 use super::super::{Answer, LiveRow, Question, Rows};
+use super::queue;
 use crate::database::sqlite::error::explain;
 use crate::database::sqlite::owner;
 use crate::database::sqlite::values::{Parameters, RowEncoder};
@@ -16,7 +18,7 @@ use crate::model::wire::{Decoder, Tuples};
 use crate::model::{ForeignKey, Table, TenantId, UniqueKey, quote_identifier};
 
 /// The column that counts the asked rows.
-const PLACE: &str = "\"reinstate place\"";
+pub const PLACE: &str = "\"reinstate place\"";
 
 /// Asks.
 pub async fn ask(
@@ -26,27 +28,36 @@ pub async fn ask(
 ) -> Result<Vec<Answer>> {
     let table = &rows.owned.table;
     let Some(select) = select(rows, question)? else { return Ok(Vec::new()) };
-    let batch = decode(table, rows.tuples)?;
-    let parameters = Parameters::new(table, &batch)?;
-    let columns = table.stored_columns().count();
-    let rows_max = (SQLITE_PARAMETERS_MAX / columns.max(1)).min(SQLITE_INSERT_ROWS_MAX);
     let unable = |error| explain(format!("unable to ask about rows of '{}'", table.name), error);
     let mut answers = Vec::new();
-    for first in (0..batch.num_rows()).step_by(rows_max) {
-        let count = rows_max.min(batch.num_rows() - first);
-        let mut arguments = SqliteArguments::default();
-        for row in first..first + count {
-            parameters.bind(row, &mut arguments)?;
-        }
-        let sql = format!("{} {select}", asked(table, first, count));
-        // Safe: names are quoted, expressions are the catalog's, values are bound.
-        let query = sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(count == rows_max);
+    for query in over(rows, &select)? {
         for row in query.fetch_all(&mut *connection).await.map_err(unable)? {
             answers.push(read(table, question, &row)?);
         }
     }
     answers.sort_by_key(|answer: &Answer| (answer.row, answer.part));
     Ok(answers)
+}
+
+/// A statement over the rows as the relation `k`, as often as it takes.
+pub fn over(rows: &Rows<'_>, sql: &str) -> Result<Vec<Query<'static, Sqlite, SqliteArguments>>> {
+    let table = &rows.owned.table;
+    let batch = decode(table, rows.tuples)?;
+    let parameters = Parameters::new(table, &batch)?;
+    let columns = table.stored_columns().count();
+    let rows_max = (SQLITE_PARAMETERS_MAX / columns.max(1)).min(SQLITE_INSERT_ROWS_MAX);
+    let mut queries = Vec::new();
+    for first in (0..batch.num_rows()).step_by(rows_max) {
+        let count = rows_max.min(batch.num_rows() - first);
+        let mut arguments = SqliteArguments::default();
+        for row in first..first + count {
+            parameters.bind(row, &mut arguments)?;
+        }
+        let sql = format!("{} {sql}", asked(table, first, count));
+        // Safe: names are quoted, expressions are the catalog's, values are bound.
+        queries.push(sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(count == rows_max));
+    }
+    Ok(queries)
 }
 
 fn decode(table: &Table, tuples: &Tuples) -> Result<arrow::array::RecordBatch> {
@@ -84,6 +95,7 @@ fn select(rows: &Rows<'_>, question: &Question<'_>) -> Result<Option<String>> {
             });
             Ok(Some(each.collect::<Vec<_>>().join(" UNION ALL ")))
         }
+        Question::Queued(link) => Ok(Some(queue::queued(link))),
     }
 }
 

@@ -25,6 +25,8 @@ pub async fn read(shard: &SqliteShard) -> Result<Facts> {
             tables.iter().map(|table| (table.name.clone(), vec!["the file is read-only".to_owned()])),
         );
     }
+    let undeletable =
+        obstacles.keys().cloned().map(|table| (table, "the file is read-only".to_owned())).collect();
     let rebuild = |name| {
         format!("virtual table 'main.{name}' cannot be restored; rebuild it from the tables it was made of")
     };
@@ -43,6 +45,7 @@ pub async fn read(shard: &SqliteShard) -> Result<Facts> {
         warnings,
         triggers_stay_on: Some("SQLite cannot write without firing triggers".to_owned()),
         unlockable: BTreeSet::new(),
+        undeletable,
         materialized: BTreeMap::new(),
     })
 }

@@ -14,6 +14,7 @@ mod ask;
 mod facts;
 mod journal;
 mod probe;
+mod queue;
 mod read;
 mod session;
 

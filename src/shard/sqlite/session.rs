@@ -1,9 +1,9 @@
-//! One tenant's transaction: BEGIN IMMEDIATE, inserts, read-back, the journal's row, COMMIT.
+//! One tenant's transaction: BEGIN IMMEDIATE, inserts, cleared queues, read-back, the journal's row, COMMIT.
 //!
 //! What it wrote is counted twice. SQLite's update hook names the table of every row that is inserted,
 //! updated or deleted, by triggers and cascades too; but it does not see WITHOUT ROWID tables.
 //! `total_changes()` counts those too, but names nothing. What only the count saw is our own as far as we
-//! inserted into such tables, and unattributed beyond. Neither sees rows that are deleted to make room (`OR
+//! wrote to such tables, and unattributed beyond. Neither sees rows that are deleted to make room (`OR
 //! REPLACE`), so every insert says `OR ABORT`, which also overrides what triggers and constraints say.
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteOperation, UpdateHoo
 use sqlx::{AssertSqlSafe, query};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{SqliteShard, ask, journal};
+use super::{SqliteShard, ask, journal, queue};
 use crate::database::sqlite::catalog::{JOURNAL_TABLE, SCHEMA, tables_without_rowid};
 use crate::database::sqlite::error::{explain, is_busy};
 use crate::database::sqlite::values::Parameters;
@@ -26,7 +26,7 @@ use crate::limits::{
     RETRY_DELAY, SQLITE_CLAIM_ATTEMPTS_MAX, SQLITE_INSERT_ROWS_MAX, SQLITE_PARAMETERS_MAX, TABLES_ASKED_MAX,
 };
 use crate::model::{
-    Fingerprint, OwnedTable, PlanHash, Sequence, Table, TableName, TenantId, quote_identifier,
+    Fingerprint, OwnedTable, PlanHash, QueueLink, Sequence, Table, TableName, TenantId, quote_identifier,
 };
 use crate::shard::{
     Answer, Ask, Chunk, ChunkStream, Claim, JournalEntry, Question, Rows, Session, TableWrites, WriteSet,
@@ -48,8 +48,8 @@ struct SqliteSession {
     seen: Arc<Mutex<Seen>>,
     /// `total_changes()` when the transaction began.
     changes_before: i64,
-    /// Tables that the hook is blind for, with the rows this session inserted there.
-    unseen: BTreeMap<String, u64>,
+    /// Tables that the hook is blind for, with what this session wrote there.
+    unseen: BTreeMap<String, TableWrites>,
     /// Every insert so far came to its end. A statement that fails undoes itself but not those before it:
     /// only a sound session may commit.
     sound: bool,
@@ -84,7 +84,7 @@ pub async fn begin(shard: &SqliteShard, plan: &PlanHash, tenant: &TenantId) -> R
         slot,
         seen,
         changes_before,
-        unseen: blind.into_iter().map(|table| (table, 0)).collect(),
+        unseen: blind.into_iter().map(|table| (table, TableWrites::default())).collect(),
         sound: true,
     })))
 }
@@ -152,10 +152,20 @@ impl Session for SqliteSession {
             written += self.insert(table, &chunk?, rows_max).await?;
         }
         if let Some(unseen) = self.unseen.get_mut(&table.name.table) {
-            *unseen += written;
+            unseen.inserted += written;
         }
         self.sound = true;
         Ok(written)
+    }
+
+    async fn delete_queued(&mut self, rows: &Rows<'_>, link: &QueueLink) -> Result<u64> {
+        self.begin_step()?;
+        let deleted = queue::delete(&mut self.connection, rows, link).await?;
+        if let Some(unseen) = self.unseen.get_mut(&link.queue.table) {
+            unseen.deleted += deleted;
+        }
+        self.sound = true;
+        Ok(deleted)
     }
 
     /// Nothing to move: SQLite has no sequences, and AUTOINCREMENT follows the ids that are inserted.
@@ -207,9 +217,11 @@ impl Session for SqliteSession {
             named += writes.inserted + writes.updated + writes.deleted;
             tables.insert(TableName::new(SCHEMA, table), *writes);
         }
-        for (table, &inserted) in self.unseen.iter().filter(|(_, inserted)| **inserted > 0) {
-            named += inserted;
-            tables.entry(TableName::new(SCHEMA, table)).or_default().inserted += inserted;
+        for (table, own) in self.unseen.iter().filter(|(_, own)| own.inserted + own.deleted > 0) {
+            named += own.inserted + own.deleted;
+            let writes = tables.entry(TableName::new(SCHEMA, table)).or_default();
+            writes.inserted += own.inserted;
+            writes.deleted += own.deleted;
         }
         tables.remove(&TableName::new(SCHEMA, JOURNAL_TABLE));
         // A negative difference would mean that the hook saw what the count did not: as unexplained as the

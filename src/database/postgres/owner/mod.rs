@@ -27,6 +27,7 @@ use crate::model::{Belongs, OwnerPath, Owners, Table, TableName, quote_identifie
 pub use scan::{Scanned, looked_up, scanned};
 pub use tenant::{belongs_to, detached, live_counts};
 pub use types::type_name;
+pub use way::literal;
 
 /// The row itself in every query made here.
 pub const ROW: &str = "r";

@@ -125,7 +125,7 @@ pub fn equal(left: &str, right: &str) -> String {
 }
 
 /// A text as a literal, whatever `standard_conforming_strings` says. Used for values of the configuration only.
-fn literal(text: &str) -> String {
+pub fn literal(text: &str) -> String {
     let quoted = text.replace('\\', "\\\\").replace('\'', "''").replace('\0', "");
     let escape = if text.contains('\\') { "E" } else { "" };
     format!("{escape}'{quoted}'")

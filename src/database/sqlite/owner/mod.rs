@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::limits::{DISPUTED_NAMED_MAX, TIES_KEPT_MAX};
 use crate::model::{Belongs, ForeignKey, OwnedTable, OwnerPath, Owners, Table, TableName, TenantId};
 
+pub use self::way::literal;
 use self::way::qualified;
 
 /// The table whose rows are wanted, in every statement of this file.

@@ -122,6 +122,6 @@ fn cast(value: String, as_text: bool) -> String {
 }
 
 /// A text of the configuration as a literal.
-fn literal(text: &str) -> String {
+pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''").replace('\0', ""))
 }
