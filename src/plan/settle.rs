@@ -119,7 +119,7 @@ pub fn hints(blocked: &[BlockedTenant]) -> Vec<&'static str> {
         hints.push("bring the missing rows back first, or take out what points at them");
     }
     if reasons().any(|reason| matches!(reason, Reason::Awaits { .. })) {
-        hints.push("tenants that point at each other's rows come back together where the foreign key is NOT VALID and triggers are off; validate it afterwards");
+        hints.push("tenants that point at each other's rows come back where the foreign key is NOT VALID and triggers are off; validate it afterwards");
     }
     hints
 }
