@@ -83,7 +83,10 @@ fn text(why: &Why) -> String {
         let hops: String = path
             .steps
             .iter()
-            .map(|step| format!("({}) -> {} -> ", step.columns.join(", "), step.parent))
+            .map(|step| {
+                let above = if step.climb { " and all above it" } else { "" };
+                format!("({}) -> {}{above} -> ", step.columns.join(", "), step.parent)
+            })
             .collect();
         lines.push(format!("  owner of a row: {hops}{} ({})", path.column, path.column_type));
     }

@@ -30,6 +30,9 @@ pub struct Step {
     /// The hop leads from a referenced row down to the rows that point at it, of which there may be many.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub many: bool,
+    /// The hop stays in its table and may be taken again and again: it leads to the referenced row and to all above it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub climb: bool,
 }
 
 /// A referencing column that is compared with the other side as text.
@@ -124,8 +127,18 @@ pub enum TenancyError {
         rule: &'static str,
     },
     /// The rules lead back to where they started.
-    #[error("table '{0}' derives its owner from itself")]
-    Cycle(TableName),
+    #[error("table '{0}' derives its owner from itself{way}", way = by_way_of(.1))]
+    Cycle(TableName, Vec<TableName>),
+    /// A tree has one reference to the row above.
+    #[error(
+        "table '{0}' derives its owner by several references to itself: only one can be followed upwards"
+    )]
+    SeveralTrees(TableName),
+    /// A reference to the own table that cannot be climbed.
+    #[error(
+        "table '{0}' derives its owner by an array of references to itself, or as a tree of referenced rows"
+    )]
+    NoTree(TableName),
     /// The two sides of a link differ in length.
     #[error("table '{0}' links a different number of columns on the two sides")]
     Uneven(TableName),
@@ -140,6 +153,18 @@ pub enum TenancyError {
     /// More ways than anybody can follow.
     #[error("table '{0}' has more than {OWNER_WAYS_MAX} ways to an owner")]
     TooManyWays(TableName),
+}
+
+fn by_way_of(tables: &[TableName]) -> String {
+    let names: Vec<String> = tables.iter().map(|table| format!("'{table}'")).collect();
+    if names.is_empty() { String::new() } else { format!(" by way of {}", names.join(", ")) }
+}
+
+impl Step {
+    /// Whether several rows may answer for one: the elements of an array, the rows up a tree.
+    pub fn forks(&self) -> bool {
+        self.each || self.climb
+    }
 }
 
 impl Owners {
@@ -194,8 +219,9 @@ impl Tenancy {
         tables: &Tables,
         trail: &mut Vec<&'a TableName>,
     ) -> Result<Owners, TenancyError> {
-        if trail.contains(&name) {
-            return Err(TenancyError::Cycle(trail[0].clone()));
+        if let Some(at) = trail.iter().position(|before| *before == name) {
+            let between = trail[at + 1..].iter().map(|&table| table.clone()).collect();
+            return Err(TenancyError::Cycle(name.clone(), between));
         }
         let table = find(tables, name)?;
         trail.push(name);
@@ -204,24 +230,28 @@ impl Tenancy {
             Rule::Root { key: column, .. } | Rule::Direct { column } => here(table, column)?,
             Rule::Derived(link) => self.up(table, link, tables, trail)?,
             Rule::Either { ways } => {
-                let each = ways.iter().map(|way| match way {
+                let above = |way: &&Way| matches!(way, Way::Derived(link) if link.parent == *name);
+                let each = ways.iter().filter(|way| !above(way)).map(|way| match way {
                     Way::Direct(tenant) => here(table, &tenant.column),
                     Way::Derived(link) => self.up(table, link, tables, trail),
                 });
-                join(name, each)?
+                let trees = ways.iter().filter(above).filter_map(|way| match way {
+                    Way::Derived(link) => Some(link),
+                    Way::Direct(_) => None,
+                });
+                match (trees.collect::<Vec<_>>().as_slice(), ways.len()) {
+                    ([], _) => join(name, each)?,
+                    ([_], 1) => return Err(TenancyError::Cycle(name.clone(), vec![])),
+                    ([link], _) => climbing(table, link, join(name, each)?)?,
+                    _ => return Err(TenancyError::SeveralTrees(name.clone())),
+                }
             }
             Rule::Referenced { by } => {
                 let each = by.iter().map(|reference| {
-                    let step = Step {
-                        columns: reference.key.clone(),
-                        parent: reference.table.clone(),
-                        parent_columns: reference.columns.clone(),
-                        when: None,
-                        each: false,
-                        as_text: vec![],
-                        many: true,
-                    };
-                    let owners = self.hop(table, step, &reference.table, tables, trail)?;
+                    let link =
+                        Link::new(reference.key.clone(), reference.table.clone(), reference.columns.clone());
+                    let step = Step { many: true, ..step(table, &link, find(tables, &reference.table)?)? };
+                    let owners = self.hop(step, &reference.table, tables, trail)?;
                     Ok(Owners { belongs: Belongs::ToReferrers, ..owners })
                 });
                 join(name, each)?
@@ -242,19 +272,8 @@ impl Tenancy {
         tables: &Tables,
         trail: &mut Vec<&'a TableName>,
     ) -> Result<Owners, TenancyError> {
-        let step = Step {
-            columns: link.columns.clone(),
-            parent: link.parent.clone(),
-            parent_columns: link.parent_columns.clone(),
-            when: link.when.clone(),
-            each: link.each,
-            as_text: vec![],
-            many: false,
-        };
-        if let Some(when) = &link.when {
-            require(table, &when.column)?;
-        }
-        let owners = self.hop(table, step, &link.parent, tables, trail)?;
+        let step = step(table, link, find(tables, &link.parent)?)?;
+        let owners = self.hop(step, &link.parent, tables, trail)?;
         let belongs = match owners.belongs {
             Belongs::ToOne => Belongs::ToOne,
             Belongs::ToReferrers | Belongs::WithParent => Belongs::WithParent,
@@ -265,28 +284,60 @@ impl Tenancy {
     /// The ways of the table that a step leads to, with the step before each.
     fn hop<'a>(
         &'a self,
-        table: &Table,
-        mut step: Step,
+        step: Step,
         to: &'a TableName,
         tables: &Tables,
         trail: &mut Vec<&'a TableName>,
     ) -> Result<Owners, TenancyError> {
-        let uneven = step.columns.is_empty() || step.columns.len() != step.parent_columns.len();
-        if uneven || (step.each && step.columns.len() != 1) {
-            return Err(TenancyError::Uneven(table.name.clone()));
-        }
-        let parent = find(tables, to)?;
-        for (column, parent_column) in step.columns.iter().zip(&step.parent_columns) {
-            let (child, parent) = (require(table, column)?, require(parent, parent_column)?);
-            if !compare::fit(child, parent, step.each) {
-                let (from, to) = (child.type_name.clone(), parent.type_name.clone());
-                step.as_text.push(AsText { column: column.clone(), from, to });
-            }
-        }
         let mut owners = self.follow(to, tables, trail)?;
         owners.ways.iter_mut().for_each(|way| way.steps.insert(0, step.clone()));
         Ok(owners)
     }
+}
+
+/// A link as a hop, after a look at its columns.
+fn step(table: &Table, link: &Link, parent: &Table) -> Result<Step, TenancyError> {
+    let Link { columns, parent_columns, when, each, .. } = link;
+    if columns.is_empty() || columns.len() != parent_columns.len() || (*each && columns.len() != 1) {
+        return Err(TenancyError::Uneven(table.name.clone()));
+    }
+    if let Some(when) = when {
+        require(table, &when.column)?;
+    }
+    let mut as_text = Vec::new();
+    for (column, parent_column) in columns.iter().zip(parent_columns) {
+        let (child, parent) = (require(table, column)?, require(parent, parent_column)?);
+        if !compare::fit(child, parent, *each) {
+            let (from, to) = (child.type_name.clone(), parent.type_name.clone());
+            as_text.push(AsText { column: column.clone(), from, to });
+        }
+    }
+    Ok(Step {
+        columns: columns.clone(),
+        parent: link.parent.clone(),
+        parent_columns: parent_columns.clone(),
+        when: when.clone(),
+        each: *each,
+        as_text,
+        many: false,
+        climb: false,
+    })
+}
+
+/// The ways of a row itself, and those of all rows above it in its tree.
+fn climbing(table: &Table, link: &Link, mut owners: Owners) -> Result<Owners, TenancyError> {
+    if link.each || owners.belongs != Belongs::ToOne {
+        return Err(TenancyError::NoTree(table.name.clone()));
+    }
+    let step = Step { climb: true, ..step(table, link, table)? };
+    owners.ways.extend(owners.ways.clone().into_iter().map(|mut way| {
+        way.steps.insert(0, step.clone());
+        way
+    }));
+    if owners.ways.len() > OWNER_WAYS_MAX {
+        return Err(TenancyError::TooManyWays(table.name.clone()));
+    }
+    Ok(owners)
 }
 
 /// The tenant is in the row itself.

@@ -73,7 +73,8 @@ fn shown(tenancy: &Tenancy, table: &str) -> Result<(Belongs, Vec<String>), Tenan
     let way = |way: &OwnerPath| {
         let hop = |step: &Step| {
             let arrow = if step.many { "<" } else { ">" };
-            format!("{}{arrow}{}.", step.columns.join("+"), step.parent.table)
+            let above = if step.climb { "*" } else { "" };
+            format!("{}{arrow}{}{above}.", step.columns.join("+"), step.parent.table)
         };
         way.steps.iter().map(hop).collect::<String>() + &way.column
     };
@@ -123,6 +124,28 @@ fn every_rule_becomes_ways() {
 }
 
 #[test]
+fn a_tree_is_climbed_wherever_a_way_leads_into_it() {
+    let changes = r#""s.folders" = { rule = "either", ways = [
+        { columns = ["parent_id"], parent = "s.folders", parent_columns = ["id"] },
+        { column = "site_id" },
+        { columns = ["id"], parent = "s.projects", parent_columns = ["id"] },
+    ] }
+    "s.replies" = { rule = "derived", columns = ["note_id"], parent = "s.folders", parent_columns = ["id"] }"#;
+    let folders = [
+        "site_id",
+        "id>projects.site_id",
+        "parent_id>folders*.site_id",
+        "parent_id>folders*.id>projects.site_id",
+    ];
+    let replies = folders.map(|way| format!("note_id>folders.{way}"));
+    assert_eq!(
+        shown(&tenancy(changes), "folders"),
+        Ok((Belongs::ToOne, folders.map(str::to_owned).to_vec()))
+    );
+    assert_eq!(shown(&tenancy(changes), "replies"), Ok((Belongs::ToOne, replies.to_vec())));
+}
+
+#[test]
 fn a_link_between_types_without_an_operator_is_compared_as_text() {
     let owners = tenancy("").owners(&name("notes"), &tables()).expect("rule").expect("owned");
     let as_text = |way: usize| owners.ways[way].steps[0].as_text.clone();
@@ -134,11 +157,23 @@ fn a_link_between_types_without_an_operator_is_compared_as_text() {
 fn what_leads_nowhere_is_named() {
     let broken =
         |changes: &str, table: &str| shown(&tenancy(changes), table).expect_err("an error").to_string();
-    let circle = r#""s.folders" = { rule = "either", ways = [{ column = "site_id" },
-        { columns = ["parent_id"], parent = "s.folders", parent_columns = ["id"] }] }"#;
+    let circle = r#""s.folders" = { rule = "derived", columns = ["parent_id"], parent = "s.folders", parent_columns = ["id"] }"#;
     assert_eq!(broken(circle, "folders"), "table 's.folders' derives its owner from itself");
+    let above = r#"{ columns = ["parent_id"], parent = "s.folders", parent_columns = ["id"] }"#;
+    let circle = format!(r#""s.folders" = {{ rule = "either", ways = [{above}] }}"#);
+    assert_eq!(broken(&circle, "folders"), "table 's.folders' derives its owner from itself");
+    let several = format!(
+        r#""s.folders" = {{ rule = "either", ways = [{{ column = "site_id" }}, {above}, {above}] }}"#
+    );
+    assert!(broken(&several, "folders").contains("several references to itself"));
+    let array = above.replace(" }", ", each = true }");
+    let array = format!(r#""s.folders" = {{ rule = "either", ways = [{{ column = "site_id" }}, {array}] }}"#);
+    assert!(broken(&array, "folders").contains("an array of references to itself"));
     let circle = r#""s.members" = { rule = "derived", columns = ["user_id"], parent = "s.users", parent_columns = ["id"] }"#;
-    assert_eq!(broken(circle, "users"), "table 's.users' derives its owner from itself");
+    assert_eq!(
+        broken(circle, "users"),
+        "table 's.users' derives its owner from itself by way of 's.members'"
+    );
     let mixed = r#""s.sessions" = { rule = "either", ways = [{ column = "site_id" },
         { columns = ["user_id"], parent = "s.users", parent_columns = ["id"] }] }"#;
     assert!(broken(mixed, "sessions").contains("only one can be meant"));

@@ -11,7 +11,7 @@ const LINKS: &str =
 /// Tenant 9 goes.
 const DELETE: &str = "DELETE FROM links WHERE id = 4; DELETE FROM notes WHERE site_id = 9;
     DELETE FROM members WHERE site_id = 9; DELETE FROM issues WHERE id = 900; DELETE FROM projects WHERE id = 90;
-    DELETE FROM events WHERE id = 4; DELETE FROM sites WHERE id = 9";
+    DELETE FROM folders WHERE id IN (15, 16); DELETE FROM events WHERE id = 4; DELETE FROM sites WHERE id = 9";
 const RULE: &str = "\n\"S.links\" = { rule = \"derived\", columns = [\"issue_id\"], parent = \"S.issues\", parent_columns = [\"id\"] }\n";
 
 async fn doubts_are_counted_and_named(bench: impl Bench) {
@@ -37,6 +37,8 @@ async fn doubts_are_counted_and_named(bench: impl Bench) {
     assert_eq!(table("notes")["disputed"], serde_json::json!(["id=7", "id=8"]));
     assert_eq!(counted("replies"), [3, 0, 1, 1]);
     assert_eq!(counted("boards"), [3, 0, 2, 1]);
+    assert_eq!(counted("folders"), [8, 6, 0, 2]);
+    assert_eq!(table("folders")["disputed"], serde_json::json!(["id=7", "id=8"]));
     assert_eq!(counted("users"), [7, 0, 1, 0]);
     assert_eq!(counted("labels"), [3, 1, 0, 0]);
     assert_eq!(manifest["ties"].as_array().expect("ties").len(), 1, "{}", manifest["ties"]);

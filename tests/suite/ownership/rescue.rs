@@ -7,7 +7,16 @@ use crate::bench::{Bench, Dump, Postgres, Sqlite};
 /// those. Disputed and shared rows stay.
 fn delete(tenants: &str) -> String {
     format!(
-        "DELETE FROM replies WHERE id IN (1, 2) AND 7 IN ({tenants});
+        "DELETE FROM posts WHERE id IN (1, 2) AND 7 IN ({tenants});
+         DELETE FROM posts WHERE id = 3 AND 8 IN ({tenants});
+         DELETE FROM cards WHERE id IN (1, 2, 3) AND 7 IN ({tenants});
+         DELETE FROM cards WHERE id IN (5, 6) AND 8 IN ({tenants});
+         DELETE FROM icons WHERE id IN (1, 2) AND id NOT IN (SELECT icon_id FROM cards WHERE icon_id IS NOT NULL);
+         DELETE FROM topics WHERE id IN (1, 2) AND 7 IN ({tenants});
+         DELETE FROM topics WHERE id IN (3, 4, 5) AND 8 IN ({tenants});
+         DELETE FROM folders WHERE id IN (1, 2, 3, 4) AND 7 IN ({tenants});
+         DELETE FROM folders WHERE id IN (5, 6) AND 8 IN ({tenants});
+         DELETE FROM replies WHERE id IN (1, 2) AND 7 IN ({tenants});
          DELETE FROM replies WHERE id = 3 AND 8 IN ({tenants});
          DELETE FROM notes WHERE id IN (1, 2, 3, 4) AND 7 IN ({tenants});
          DELETE FROM notes WHERE id = 5 AND 8 IN ({tenants});
@@ -46,7 +55,7 @@ async fn everything_comes_back(shop: Shop<impl Bench>, victims: &[&str]) -> Shop
     if victims.len() > 1 {
         // When one side of a dispute is gone, the row is the other side's, which a person has to decide.
         let disputed = "DELETE FROM replies WHERE id = 5; DELETE FROM notes WHERE id IN (7, 8);
-             DELETE FROM boards WHERE id = 4";
+             DELETE FROM boards WHERE id = 4; DELETE FROM folders WHERE id IN (7, 8); DELETE FROM cards WHERE id = 7";
         shop.bench.run(disputed).await;
     }
     shop.run(&["snapshot", "create"]).exits(0);

@@ -30,6 +30,12 @@ CREATE INDEX members_user ON members (user_id);
 CREATE TABLE files (id {int} PRIMARY KEY, path text);
 CREATE TABLE sessions (id {int} PRIMARY KEY, user_id {int} NOT NULL, token text);
 CREATE INDEX sessions_user ON sessions (user_id);
+CREATE TABLE folders (id {int} PRIMARY KEY, parent_id {int}, site_id {int});
+CREATE TABLE topics (id {int} PRIMARY KEY, parent_id {int} REFERENCES topics (id),
+    project_id {int} REFERENCES projects (id));
+CREATE TABLE posts (id {int} PRIMARY KEY, topic_id {int} NOT NULL REFERENCES topics (id));
+CREATE TABLE icons (id {int} PRIMARY KEY);
+CREATE TABLE cards (id {int} PRIMARY KEY, above text, kind text, topic_id {int}, icon_id {int});
 ";
 
 /// Rows, and the tenants of each; `shared` and `disputed` rows have none.
@@ -106,6 +112,43 @@ pub const ROWS: &[(&str, &str, &[&str])] = &[
     ("sessions", "4, 3, 'c'", &["8"]),
     ("sessions", "5, 4, 'n'", &[]),
     ("sessions", "6, 77, 'of no user'", &[]),
+    // Trees: a row has the owners of all rows above it.
+    ("folders", "1, NULL, 7", &["7"]),
+    ("folders", "2, 1, NULL", &["7"]),
+    ("folders", "3, 2, NULL", &["7"]),
+    ("folders", "4, 3, 7", &["7"]),
+    ("folders", "5, NULL, 8", &["8"]),
+    ("folders", "6, 5, NULL", &["8"]),
+    ("folders", "7, 6, 7", &[]),
+    ("folders", "8, 7, NULL", &[]),
+    ("folders", "9, NULL, NULL", &[]),
+    ("folders", "10, 9, NULL", &[]),
+    ("folders", "11, 99, NULL", &[]),
+    // Rows above themselves.
+    ("folders", "12, 13, NULL", &[]),
+    ("folders", "13, 12, NULL", &[]),
+    ("folders", "14, 14, NULL", &[]),
+    ("folders", "15, 16, NULL", &["9"]),
+    ("folders", "16, 15, 9", &["9"]),
+    ("topics", "1, NULL, 70", &["7"]),
+    ("topics", "2, 1, NULL", &["7"]),
+    ("topics", "3, NULL, 80", &["8"]),
+    ("topics", "4, 3, NULL", &["8"]),
+    ("topics", "5, 4, 80", &["8"]),
+    ("posts", "1, 1", &["7"]),
+    ("posts", "2, 2", &["7"]),
+    ("posts", "3, 5", &["8"]),
+    // Referenced from a tree that hangs from a tree; text that points at numbers.
+    ("icons", "1", &["7"]),
+    ("icons", "2", &["7", "8"]),
+    ("icons", "3", &[]),
+    ("cards", "1, NULL, 'Card', 2, 1", &["7"]),
+    ("cards", "2, '1', 'Card', NULL, 1", &["7"]),
+    ("cards", "3, '2', 'Card', NULL, 2", &["7"]),
+    ("cards", "4, '2', 'Site', NULL, NULL", &[]),
+    ("cards", "5, 'x', 'Card', 4, NULL", &["8"]),
+    ("cards", "6, '5', 'Card', NULL, 2", &["8"]),
+    ("cards", "7, '5', 'Card', 2, NULL", &[]),
 ];
 
 /// The rules, with `S` for the schema.
@@ -132,6 +175,19 @@ const RULES: &str = r#"
 "S.members" = { rule = "direct", column = "site_id" }
 "S.files" = { rule = "referenced", by = [{ table = "S.users", columns = ["avatar_id"], key = ["id"] }] }
 "S.sessions" = { rule = "derived", columns = ["user_id"], parent = "S.users", parent_columns = ["id"] }
+"S.folders" = { rule = "either", ways = [
+  { column = "site_id" }, { columns = ["parent_id"], parent = "S.folders", parent_columns = ["id"] },
+] }
+"S.topics" = { rule = "either", ways = [
+  { columns = ["parent_id"], parent = "S.topics", parent_columns = ["id"] },
+  { columns = ["project_id"], parent = "S.projects", parent_columns = ["id"] },
+] }
+"S.posts" = { rule = "derived", columns = ["topic_id"], parent = "S.topics", parent_columns = ["id"] }
+"S.cards" = { rule = "either", ways = [
+  { columns = ["topic_id"], parent = "S.topics", parent_columns = ["id"] },
+  { columns = ["above"], parent = "S.cards", parent_columns = ["id"], when = { column = "kind", equals = "Card" } },
+] }
+"S.icons" = { rule = "referenced", by = [{ table = "S.cards", columns = ["icon_id"], key = ["id"] }] }
 "#;
 
 /// A template in the database's dialect, arrays included.

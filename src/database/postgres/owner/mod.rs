@@ -6,6 +6,8 @@
 //!            tenant   … WHERE EXISTS (SELECT FROM ONLY "s"."issues" … WHERE … = ID::bigint)
 //! several    scan     all ways joined; the owner is what the ways that are set agree on
 //!            tenant   … WHERE (r.tableoid, r.ctid) = ANY (1st way = ID, no other <> ID UNION ALL 2nd way …)
+//! trees      scan     joined to WITH RECURSIVE (key of a row, each tenant of it and of the rows above)
+//!            tenant   the same, beginning at the tenant's own rows; upwards from a row that is known
 //! referenced scan     joined to the distinct pairs (place of the row, tenant): once for each tenant
 //! ```
 //!
@@ -22,7 +24,7 @@ mod way;
 
 use super::catalog::Relations;
 use crate::error::{Error, Result};
-use crate::model::{Belongs, OwnerPath, Owners, Table, TableName, quote_identifier};
+use crate::model::{Belongs, OwnerPath, Owners, Step, Table, TableName, quote_identifier};
 
 pub use scan::{Scanned, looked_up, scanned};
 pub use tenant::{belongs_to, detached, live_counts};
@@ -54,7 +56,7 @@ pub fn rows(relations: &Relations, table: &TableName) -> Result<String> {
 
 /// The only way of a table whose rows lead to one tenant at most.
 fn plain(owners: &Owners) -> Option<&OwnerPath> {
-    owners.only().filter(|way| !way.steps.iter().any(|step| step.each))
+    owners.only().filter(|way| !way.steps.iter().any(Step::forks))
 }
 
 /// Each hop of a row that has one owner must lead to one row at most, or the owner would be a guess.

@@ -1,6 +1,6 @@
 //! Who owns each row of a table.
 
-use super::way::Way;
+use super::way::{GREATEST, LEAST, Way};
 use super::{Belongs, Owners, plain};
 use crate::database::postgres::catalog::Relations;
 use crate::error::Result;
@@ -68,18 +68,24 @@ fn agreed(relations: &Relations, owners: &Owners, mut from: String, row: &str) -
         let label = format!("{row}w{number}_");
         let way = Way::new(relations, path, row, label.clone());
         let owner = format!("{} COLLATE pg_catalog.\"C\"", way.owner_text());
-        let Some(array) = way.first_array() else {
+        let Some(fork) = way.first_fork() else {
             from.push_str(&way.joins("LEFT JOIN", 0..way.len())?);
             least.push(owner.clone());
             greatest.push(owner);
             continue;
         };
-        from.push_str(&way.joins("LEFT JOIN", 0..array)?);
-        let ends = format!("pg_catalog.min({owner}) AS least, pg_catalog.max({owner}) AS greatest");
-        let answers = way.beyond(array, &ends, "true")?;
-        from.push_str(&format!(" LEFT JOIN LATERAL ({answers}) {label}a ON true"));
-        least.push(format!("{label}a.least"));
-        greatest.push(format!("{label}a.greatest"));
+        from.push_str(&way.joins("LEFT JOIN", 0..fork)?);
+        let end = way.alias(fork + 1);
+        if path.steps[fork].climb {
+            // Apart from the row, so that the server can hash it.
+            from.push_str(&format!(" LEFT JOIN ({}) {end} ON ({})", way.ends_below(fork)?, way.link(fork)));
+        } else {
+            let ends = format!("pg_catalog.min({owner}) AS {LEAST}, pg_catalog.max({owner}) AS {GREATEST}");
+            let answers = way.beyond(fork, &ends, "true")?;
+            from.push_str(&format!(" LEFT JOIN LATERAL ({answers}) {end} ON true"));
+        }
+        least.push(format!("{end}.{LEAST}"));
+        greatest.push(format!("{end}.{GREATEST}"));
     }
     let (least, greatest) =
         (format!("LEAST({})", least.join(", ")), format!("GREATEST({})", greatest.join(", ")));

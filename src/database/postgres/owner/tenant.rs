@@ -1,7 +1,7 @@
 //! Which rows are one tenant's.
 
 use super::types::{tenant_value, type_name};
-use super::way::{Way, equal};
+use super::way::{Wanted, Way, equal};
 use super::{Belongs, Owners, ROW, plain};
 use crate::database::postgres::catalog::Relations;
 use crate::error::Result;
@@ -21,15 +21,25 @@ pub fn belongs_to(relations: &Relations, table: &TableName, owners: &Owners, ten
         return Ok(format!("{sql} AND {canonical}"));
     }
     let mixed = owners.ways.iter().any(|way| way.column_type != owners.ways[0].column_type);
-    let branches = branches(relations, table, owners, |way| {
+    let wanted = |way: &Way<'_>| {
         let as_text = equal(&way.owner_text(), &format!("({tenant})"));
-        let is_tenant = match tenant_value(way.type_name(), tenant, mixed)? {
+        Ok(match tenant_value(way.type_name(), tenant, mixed)? {
             Some(value) => format!("{} AND {as_text}", equal(&way.owner(), &value)),
             None => as_text,
-        };
-        Ok((format!("{ALIAS}.tableoid, {ALIAS}.ctid"), is_tenant, format!("({tenant})")))
+        })
+    };
+    let branches = branches(relations, table, owners, &wanted, |_| {
+        (format!("{ALIAS}.tableoid, {ALIAS}.ctid"), format!("({tenant})"))
     })?;
-    Ok(format!("ROW({ROW}.tableoid, {ROW}.ctid) OPERATOR(pg_catalog.=) ANY ({branches})"))
+    let is_one = format!("ROW({ROW}.tableoid, {ROW}.ctid) OPERATOR(pg_catalog.=) ANY ({branches})");
+    if !owners.ways.iter().flat_map(|way| &way.steps).any(|step| step.climb) {
+        return Ok(is_one);
+    }
+    // A climb looks so costly to the planner that it would read the whole table as well. Places that are known
+    // before are looked up.
+    let found = format!("ARRAY(SELECT place FROM ({branches}) places (part, place))");
+    let found = format!("{ROW}.ctid OPERATOR(pg_catalog.=) ANY ({found})");
+    Ok(if relations.get(table)?.partitioned { format!("{found} AND {is_one}") } else { found })
 }
 
 /// A query for the number of rows of each of the tenants `$1` (an array of text) that has any. Ids are compared as
@@ -53,10 +63,9 @@ pub fn live_counts(relations: &Relations, owned: &OwnedTable, as_text: bool) -> 
             asked(&way)?
         ));
     }
-    let branches = branches(relations, name, &owned.owners, |way| {
+    let branches = branches(relations, name, &owned.owners, &asked, |way| {
         let owner = way.owner_text();
-        let pair = format!("{ALIAS}.tableoid AS part, {ALIAS}.ctid AS place, {owner} AS tenant");
-        Ok((pair, asked(way)?, owner))
+        (format!("{ALIAS}.tableoid AS part, {ALIAS}.ctid AS place, {owner} AS tenant"), owner)
     })?;
     Ok(format!(
         "SELECT tenant, count(*) FROM (SELECT DISTINCT part, place, tenant FROM ({branches}) pairs) rows GROUP BY 1"
@@ -77,26 +86,27 @@ pub fn detached(relations: &Relations, owners: &Owners, row: &str) -> Result<Str
 /// The row in a branch.
 const ALIAS: &str = "s";
 
-/// For each way, the rows that it leads to a wanted tenant, and that no way leads to another one. `ask` answers for a
-/// way: what to select, when the tenant is wanted, and the tenant as text.
+/// For each way, the rows that it leads to a wanted tenant, and that no way leads to another one. `answer` says for
+/// a way what to select, and the tenant as text.
 fn branches(
     relations: &Relations,
     table: &TableName,
     owners: &Owners,
-    ask: impl Fn(&Way<'_>) -> Result<(String, String, String)>,
+    wanted: Wanted<'_>,
+    answer: impl Fn(&Way<'_>) -> (String, String),
 ) -> Result<String> {
     let item = relations.from_item(table)?;
     let mut branches = Vec::with_capacity(owners.ways.len());
     for (number, path) in owners.ways.iter().enumerate() {
-        let way = Way::new(relations, path, ALIAS, "w".to_owned());
-        let (select, wanted, tenant) = ask(&way)?;
+        let way = Way::wanted(relations, path, ALIAS, "w".to_owned(), wanted);
+        let (select, tenant) = answer(&way);
         let joins = way.joins("JOIN", 0..way.len())?;
-        let mut branch = format!("SELECT {select} FROM {item} {ALIAS}{joins} WHERE {wanted}");
+        let mut branch = format!("SELECT {select} FROM {item} {ALIAS}{joins} WHERE {}", way.leads()?);
         if owners.belongs == Belongs::ToOne {
             for (other, path) in owners.ways.iter().enumerate() {
                 let rival = Way::new(relations, path, ALIAS, format!("x{other}_"));
-                // A way without array has one answer, the wanted one.
-                if other != number || rival.first_array().is_some() {
+                // A way without fork has one answer, the wanted one.
+                if other != number || rival.first_fork().is_some() {
                     branch.push_str(&format!(" AND {}", no_other(&rival, &tenant)?));
                 }
             }

@@ -6,6 +6,8 @@
 //! predicate   t."issue" IN (SELECT "id" FROM "issues" WHERE "project" IN (SELECT "id" FROM "projects" …)) OR …
 //! ```
 //!
+//! A tree is climbed by WITH RECURSIVE: up from a row in expressions, down from the tenant's rows in predicates.
+//!
 //! Tenant ids are data: they are bound as two JSON arrays (`?1`, `?2`) and unfolded by `json_each`. Ids are
 //! compared as *text*, byte by byte, whatever the column holds; since that alone could use no index, the
 //! column is first compared with the id as it would be stored: as an integer where it is a canonical decimal,
@@ -18,7 +20,7 @@ use sqlx::sqlite::SqliteArguments;
 
 use crate::error::{Error, Result};
 use crate::limits::{DISPUTED_NAMED_MAX, TIES_KEPT_MAX};
-use crate::model::{Belongs, ForeignKey, OwnedTable, OwnerPath, Owners, Table, TableName, TenantId};
+use crate::model::{Belongs, ForeignKey, OwnedTable, OwnerPath, Owners, Step, Table, TableName, TenantId};
 
 pub use self::way::literal;
 use self::way::qualified;
@@ -164,7 +166,7 @@ fn owner(table: &Table, owners: &Owners) -> (String, String) {
 
 /// The only way of a table whose rows lead to one tenant at most.
 fn plain(owners: &Owners) -> Option<&OwnerPath> {
-    owners.only().filter(|way| !way.steps.iter().any(|step| step.each))
+    owners.only().filter(|way| !way.steps.iter().any(Step::forks))
 }
 
 /// What all ways that are set agree on.
@@ -208,12 +210,7 @@ pub fn detached(owners: &Owners, row: &str) -> String {
 fn pairs(table: &Table, owners: &Owners) -> String {
     let rowid = ["rowid".to_owned()];
     let key = if table.primary_key.is_empty() { &rowid[..] } else { &table.primary_key[..] };
-    let columns: String =
-        key.iter().enumerate().map(|(at, name)| format!("{} AS k{at}, ", qualified("s", name))).collect();
-    let pairs = owners.ways.iter().map(|path| {
-        let (joins, owner) = (way::joins(path, "s", "JOIN"), way::owner(path, "s"));
-        format!("SELECT {columns}{owner} AS tenant FROM {} AS s{joins}", table.name.quoted())
-    });
+    let pairs = owners.ways.iter().map(|path| way::pairs(path, &table.name.quoted(), "s", key));
     let pairs = pairs.collect::<Vec<_>>().join(" UNION ALL ");
     let same = key.iter().enumerate().map(|(at, name)| format!("pairs.k{at} = {}", qualified(ROWS, name)));
     let same = same.collect::<Vec<_>>().join(" AND ");
@@ -261,7 +258,6 @@ fn canonical_integer(tenant: &TenantId) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Step;
 
     fn path() -> OwnerPath {
         let step = |columns: &[&str], parent: &str, parent_columns: &[&str]| Step {
@@ -272,6 +268,7 @@ mod tests {
             each: false,
             as_text: vec![],
             many: false,
+            climb: false,
         };
         OwnerPath {
             steps: vec![step(&["issue"], "issues", &["id"]), step(&["a", "b"], "odd \" name", &["x", "y"])],

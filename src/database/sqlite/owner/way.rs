@@ -20,21 +20,80 @@ pub fn owner(path: &OwnerPath, row: &str) -> String {
 
 /// ` JOIN … ON …` for every hop.
 pub fn joins(path: &OwnerPath, row: &str, kind: &str) -> String {
-    let hop = |(level, step): (usize, &Step)| {
-        let (child, parent) = (alias(row, "o", level), alias(row, "o", level + 1));
-        let elements =
-            elements(step, &child, level).map(|table| format!(" {kind} {table}")).unwrap_or_default();
-        let (table, link) = (step.parent.quoted(), link(step, &child, &parent, level));
-        format!("{elements} {kind} {table} AS {parent} ON {link}")
-    };
-    path.steps.iter().enumerate().map(hop).collect()
+    path.steps.iter().enumerate().map(|(level, step)| join(step, row, level, kind)).collect()
+}
+
+fn join(step: &Step, row: &str, level: usize, kind: &str) -> String {
+    let (child, parent) = (alias(row, "o", level), alias(row, "o", level + 1));
+    let elements = elements(step, &child, level).map(|table| format!(" {kind} {table}")).unwrap_or_default();
+    let (table, link) = (step.parent.quoted(), link(step, &child, &parent, level));
+    format!("{elements} {kind} {table} AS {parent} ON {link}")
 }
 
 /// A SELECT of the tenants that the way leads to from one row of an outer query.
 pub fn answers(path: &OwnerPath, row: &str) -> String {
     let sql = format!("SELECT {} AS tenant", owner(path, row));
     // A table of one row that the hops hang from.
-    if path.steps.is_empty() { sql } else { format!("{sql} FROM (SELECT 1){}", joins(path, row, "JOIN")) }
+    if path.steps.is_empty() { sql } else { format!("{sql} FROM {}", walk(path, row, "(SELECT 1)", &[])) }
+}
+
+/// A SELECT of the columns `kept` of each row of a table, `row`, and of each tenant that the way leads to from it.
+pub fn pairs(path: &OwnerPath, table: &str, row: &str, kept: &[String]) -> String {
+    let end = path.steps.iter().rposition(|step| step.climb);
+    let from = end.map_or_else(|| row.to_owned(), |level| format!("c{level}"));
+    let kept_now = kept.iter().enumerate().map(|(at, name)| match end {
+        None => format!("{} AS k{at}, ", qualified(&from, name)),
+        Some(_) => format!("{from}.k{at} AS k{at}, "),
+    });
+    let columns: String = kept_now.collect();
+    let start = format!("{table} AS {row}");
+    format!("SELECT {columns}{} AS tenant FROM {}", owner(path, row), walk(path, row, &start, kept))
+}
+
+/// The hops of a way behind FROM, beginning at `start`. A climb takes in all before it: it keeps the columns `kept` of
+/// the row, as `k0` and so on, and ends where a row would be above itself, since UNION keeps each row once.
+fn walk(path: &OwnerPath, row: &str, start: &str, kept: &[String]) -> String {
+    let mut from = start.to_owned();
+    let mut last_climb: Option<usize> = None;
+    for (level, step) in path.steps.iter().enumerate() {
+        from.push_str(&join(step, row, level, "JOIN"));
+        if !step.climb {
+            continue;
+        }
+        let (up, node) = (format!("c{level}"), alias(row, "o", level + 1));
+        let first: String = kept
+            .iter()
+            .enumerate()
+            .map(|(at, name)| match last_climb {
+                None => format!(", {} AS k{at}", qualified(row, name)),
+                Some(before) => format!(", c{before}.k{at} AS k{at}"),
+            })
+            .collect();
+        let next: String = (0..kept.len()).map(|at| format!(", {up}.k{at}")).collect();
+        let columns = columns_of(step, &node);
+        let same = step
+            .parent_columns
+            .iter()
+            .map(|name| format!("{} = {}", qualified(&node, name), qualified(&up, name)));
+        let (table, same) = (step.parent.quoted(), same.collect::<Vec<_>>().join(" AND "));
+        from = format!(
+            "(WITH RECURSIVE {up} AS (SELECT {columns}{first} FROM {from} \
+             UNION SELECT {columns}{next} FROM {up} JOIN {table} AS {node} ON {}) SELECT * FROM {up}) AS {up} \
+             JOIN {table} AS {node} ON {same}",
+            link(step, &up, &node, level)
+        );
+        last_climb = Some(level);
+    }
+    from
+}
+
+/// What a climb must know of each row: its key, and what leads to the next row.
+fn columns_of(step: &Step, node: &str) -> String {
+    let mut names: Vec<&String> = step.parent_columns.iter().chain(&step.columns).collect();
+    names.extend(step.when.iter().map(|when| &when.column));
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().map(|name| qualified(node, name)).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether the way leads from a row to one of the tenants `?1`, `?2`: nested lists, that an index of each level can
@@ -55,7 +114,12 @@ pub fn leads_to_tenant(path: &OwnerPath, row: &str) -> String {
             cast(qualified(&child, down), pair.is_some_and(|pair| !is_text(&pair.from)))
         });
         let (up, down) = (up.collect::<Vec<_>>().join(", "), down.collect::<Vec<_>>().join(", "));
-        let parents = format!("(SELECT {up} FROM {} AS {parent} WHERE {inner})", step.parent.quoted());
+        let table = format!("{} AS {parent}", step.parent.quoted());
+        let parents = if step.climb {
+            format!("(SELECT {up} FROM ({}) AS {parent})", below(step, &table, &parent, level, &inner))
+        } else {
+            format!("(SELECT {up} FROM {table} WHERE {inner})")
+        };
         let found = match elements(step, &child, level) {
             Some(elements) => {
                 let value = cast(format!("e{level}.value"), !step.as_text.is_empty());
@@ -65,6 +129,17 @@ pub fn leads_to_tenant(path: &OwnerPath, row: &str) -> String {
         };
         found + &when(step, &child)
     })
+}
+
+/// The rows of a tree for which `leads` holds, and all below them: their referenced columns.
+fn below(step: &Step, table: &str, node: &str, level: usize, leads: &str) -> String {
+    let tree = format!("d{level}");
+    let keys: Vec<String> = step.parent_columns.iter().map(|name| qualified(node, name)).collect();
+    let (keys, link) = (keys.join(", "), link(step, node, &tree, level));
+    format!(
+        "WITH RECURSIVE {tree} AS (SELECT {keys} FROM {table} WHERE {leads} \
+         UNION SELECT {keys} FROM {tree} JOIN {table} ON {link}) SELECT * FROM {tree}"
+    )
 }
 
 /// Whether the first hop of the way is there and leads from a row to no row.
