@@ -17,12 +17,13 @@ pub(super) fn settle(mut findings: Findings) -> (Findings, Vec<BlockedTenant>) {
         }
     }
     for found in &mut findings.shards {
+        let repair = found.repair;
         found.contents.retain(|id, _| blocked.iter().all(|tenant| tenant.id != *id));
         for (id, tables) in &mut found.contents {
             for rows in tables {
                 let standing = found.standings.remove(&(id.clone(), rows.table.clone()));
                 let policy = found.policies.of(&rows.table);
-                rows.settled = standing.and_then(|standing| standing.settle(policy));
+                rows.settled = standing.and_then(|standing| standing.settle(policy, repair));
             }
         }
     }
@@ -33,7 +34,7 @@ fn obstacles(found: &ShardFindings, tenant: &TenantId) -> Vec<Obstacle> {
     let of_tenant = found.standings.iter().filter(|((id, _), _)| id == tenant);
     of_tenant
         .flat_map(|((_, table), standing)| {
-            let blocking = standing.obstacles(found.policies.of(table));
+            let blocking = standing.obstacles(found.policies.of(table), found.repair);
             blocking.map(|finding| Obstacle {
                 shard: found.name.clone(),
                 table: table.clone(),
@@ -44,7 +45,7 @@ fn obstacles(found: &ShardFindings, tenant: &TenantId) -> Vec<Obstacle> {
 }
 
 /// A plan must hold somebody.
-pub(super) fn require_some(tenants: &[TenantPlan], blocked: &[BlockedTenant]) -> Result<()> {
+pub(super) fn require_some(tenants: &[TenantPlan], blocked: &[BlockedTenant], repair: bool) -> Result<()> {
     if !tenants.is_empty() || blocked.is_empty() {
         return Ok(());
     }
@@ -56,18 +57,23 @@ pub(super) fn require_some(tenants: &[TenantPlan], blocked: &[BlockedTenant]) ->
         })
         .collect();
     let mut error = Error::undecided(format!("unable to plan: {}", listed(&conflicts, "conflict")));
-    for hint in hints(blocked) {
+    for hint in hints(blocked, repair) {
         error = error.hint(hint);
     }
     Err(error)
 }
 
 /// What a person can do about blocked tenants.
-pub fn hints(blocked: &[BlockedTenant]) -> Vec<&'static str> {
+pub fn hints(blocked: &[BlockedTenant], repair: bool) -> Vec<&'static str> {
     let reasons =
         || blocked.iter().flat_map(|tenant| &tenant.obstacles).map(|obstacle| &obstacle.finding.reason);
     let mut hints = Vec::new();
-    if reasons().any(|reason| matches!(reason, Reason::Identical | Reason::Different | Reason::Ghost)) {
+    if repair {
+        if reasons().any(|reason| matches!(reason, Reason::Ghost)) {
+            hints.push("rows of a table without primary key cannot be updated: --delete-extra deletes those named above and inserts the snapshot's");
+        }
+    } else if reasons().any(|reason| matches!(reason, Reason::Identical | Reason::Different | Reason::Ghost))
+    {
         hints.push("take these tenants off the list if they were not deleted or are back already (`reinstate diff` shows which are gone)");
         hints.push("to finish an interrupted restore, apply its own plan again: it repeats nothing");
         hints.push("where only a part was deleted: --on-conflict skip-identical, or keep-live, which leaves every live row as it is");

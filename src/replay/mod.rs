@@ -17,6 +17,7 @@ mod outcome;
 mod prove;
 mod referenced;
 mod references;
+mod repair;
 mod retry;
 mod transaction;
 

@@ -10,15 +10,16 @@ use futures::StreamExt;
 use jiff::Timestamp;
 
 use super::adapted::{self, Taken};
+use super::kept::{self, Kept};
 use super::prove::Proof;
 use super::referenced::Choice;
-use super::{Run, ShardStatus, kept};
+use super::{Run, ShardStatus};
 use crate::connect::ConnectedShard;
 use crate::error::{Error, Result};
 use crate::extract;
 use crate::model::{Belongs, Fingerprint, OwnedTable, Sequence, TableName, TypeKind};
 use crate::plan::{ShardPlan, TenantPlan, TenantShard, TenantTable};
-use crate::shard::{Chunk, ChunkStream, Claim, JournalEntry, Session};
+use crate::shard::{Chunk, ChunkStream, Claim, JournalEntry, Session, TableWrites};
 use crate::verify::{self, Verdict};
 
 /// Brings one tenant back into one shard, or leaves the shard as it was.
@@ -75,10 +76,11 @@ impl Steps<'_> {
             session.disable_triggers().await?;
             proof = Some(Proof::new(tables.iter().map(|(owned, _)| *owned).collect(), &self.tenant.id));
         }
-        for (owned, rows) in tables {
+        for (owned, rows) in tables.iter().copied() {
             self.settle(session, owned, &mut choice).await?;
             dropped.extend(self.write(session, owned, rows, &mut choice, proof.as_ref()).await?);
         }
+        self.delete_extra(session, &tables).await?;
         if let Some(proof) = proof {
             proof.prove(session).await?;
         }
@@ -127,9 +129,13 @@ impl Steps<'_> {
                 (chunks, Some(before))
             }
         };
-        let chunks = match &rows.settled {
-            None => chunks,
-            Some(settled) => kept::without(chunks, kept::find(self, session, owned, rows, settled).await?),
+        let found = match &rows.settled {
+            None => None,
+            Some(settled) => Some(kept::find(self, session, owned, rows, settled).await?),
+        };
+        let (chunks, changed) = match found {
+            None => (chunks, Kept::new()),
+            Some(found) => (kept::without(chunks, found.kept), found.changed),
         };
         let seen = Arc::new(Mutex::new(Seen::new(owned)));
         let mut chunks = choice.of(owned, chunks);
@@ -161,6 +167,7 @@ impl Steps<'_> {
             ))
             .hint("a trigger or a rule may drop rows on INSERT"));
         }
+        self.update(session, owned, rows, changed).await?;
         for (sequence, restored_max) in &seen.sequences {
             if let Some(restored_max) = restored_max {
                 session.advance_sequence(sequence, *restored_max).await?;
@@ -215,12 +222,17 @@ impl Steps<'_> {
 
     /// Compares what was written with what was to be written; the number of rows.
     async fn check_writes(&self, session: &mut dyn Session, choice: &Choice) -> Result<u64> {
-        let expected: BTreeMap<TableName, u64> =
-            self.part.tables.iter().map(|rows| (rows.table.clone(), choice.rows(rows))).collect();
+        let writes = |rows: &TenantTable| TableWrites {
+            inserted: choice.rows(rows),
+            updated: rows.repaired().map_or(0, |repaired| repaired.updated),
+            deleted: rows.repaired().map_or(0, |repaired| repaired.deleted.rows),
+        };
+        let expected: BTreeMap<TableName, TableWrites> =
+            self.part.tables.iter().map(|rows| (rows.table.clone(), writes(rows))).collect();
         let written = session.write_set().await?;
         let triggers_off = self.planned.constraints.by_engine();
         verify::check_write_set(&expected, &written, &self.planned.tables, triggers_off)?;
-        Ok(expected.values().sum())
+        Ok(expected.values().map(|rows| rows.inserted + rows.updated + rows.deleted).sum())
     }
 }
 

@@ -6,11 +6,11 @@
 //!           statistics(), values(), probe()                    for `init`: sampled, bounded
 //!           prepare_journal(), journal()                       the engine's own schema
 //!           begin(tenant) ──► Session   one transaction
-//! Session   disable_triggers(), ask(rows), write(table)…, broken_reference(key), collision(key), read_back(table)…,
+//! Session   disable_triggers(), ask(rows), write(table)…, update(table), extra(table), delete(rows), broken_reference(key), collision(key), read_back(table)…,
 //!           tables_with_rows(), write_set(), record(entry), commit() | abort()
 //! ```
 //!
-//! Invariants. A session issues only INSERT or COPY on user tables (P2). Dropping a session without commit rolls
+//! Invariants. A session issues only INSERT or COPY on user tables (P2), but for update() and delete() of repairs. Dropping a session without commit rolls
 //! back. The journal row commits with the rows (P4). No lock above ROW EXCLUSIVE on user tables, and lock
 //! time-outs on every statement (P7). The folders of the back ends hold files of the same names (`constraints`: only
 //! where triggers can be turned off).
@@ -31,6 +31,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::model::wire::Tuples;
 pub use crate::model::{Chunk, ChunkStream};
 use crate::model::{
     DatabaseIdentity, DatabaseUrl, Fingerprint, ForeignKey, OwnedTable, PlanHash, Sequence, ShardName,
@@ -59,6 +60,10 @@ pub struct Facts {
     pub triggers_stay_on: Option<String>,
     /// Tables whose rows the role may not lock, so that [`Session::broken_reference`] cannot be had for them.
     pub unlockable: BTreeSet<TableName>,
+    /// Tables whose rows the role may not update (every column), or not delete: repairs do.
+    pub no_update: BTreeSet<TableName>,
+    /// See above.
+    pub no_delete: BTreeSet<TableName>,
     /// Materialised views and the tables that they are made of.
     pub materialized: BTreeMap<TableName, BTreeSet<TableName>>,
 }
@@ -216,6 +221,22 @@ pub trait Session: Ask {
     /// Inserts the rows of one table; returns how many the database says it took. Called once a table, parents
     /// first.
     async fn write(&mut self, table: &OwnedTable, chunks: ChunkStream) -> Result<u64>;
+
+    /// Gives live rows the values of these, found by primary key; returns how many the database says it changed. Only
+    /// for repairs.
+    async fn update(&mut self, table: &OwnedTable, chunks: ChunkStream) -> Result<u64>;
+
+    /// The rows of the tenant that this transaction sees in `table` and that are not among `known`, which says how
+    /// often each hash may occur. All are held in memory.
+    async fn extra(
+        &mut self,
+        table: &OwnedTable,
+        tenant: &TenantId,
+        known: HashMap<u128, u64>,
+    ) -> Result<Tuples>;
+
+    /// Deletes exactly these rows of the tenant, each once. Only for repairs.
+    async fn delete(&mut self, table: &OwnedTable, tenant: &TenantId, rows: &Tuples) -> Result<()>;
 
     /// Moves a sequence forward if it stands before `restored_max` (the last value in its direction); never back.
     async fn advance_sequence(&mut self, sequence: &Sequence, restored_max: i64) -> Result<()>;

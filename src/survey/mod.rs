@@ -233,12 +233,15 @@ impl Surveyed {
         let comparable = !involved.iter().any(|owned| is_refused(owned) && is_held(owned));
         let mut erased = Erased::new(self, &request.tombstones, &involved)?;
         let strict = self.facts.triggers_stay_on.is_some()
+            || request.repair.is_some()
             || request.constraints == ConstraintsChoice::Only(Prover::Server);
+        let repairs = request.repair.is_some();
         let (mut standings, mut parents, mut open) = (BTreeMap::new(), Parents::new(strict), Vec::new());
         for tenant in tenants {
             let (shard, tables) = (self.shard.as_ref(), self.facts.tables.as_slice());
-            let mut comparison = comparable
-                .then(|| Comparison::new(shard, tenant, tables, &involved, &mut parents, &mut erased));
+            let mut comparison = comparable.then(|| {
+                Comparison::new(shard, tenant, tables, &involved, &mut parents, &mut erased, repairs)
+            });
             for (owned, live) in involved.iter().zip(&live) {
                 let changed = drift.entry(owned.table.name.clone()).or_default();
                 let live_rows = live.get(tenant).copied().unwrap_or_default();
@@ -270,7 +273,7 @@ impl Surveyed {
             rules: self.config.tenancy.clone(),
             live: self.facts.identity.clone(),
             live_tables: self.facts.tables.clone(),
-            obstacles: self.facts.obstacles.clone(),
+            obstacles: self.obstacles(request),
             warnings: [self.facts.warnings.clone(), self.ties(tenants), erased.warnings()].concat(),
             renamed: self.renamed(),
             drift,
@@ -281,7 +284,23 @@ impl Surveyed {
             contents,
             standings,
             policies,
+            repair: request.repair,
         })
+    }
+
+    /// What keeps the role from writing to a table; a repair needs more than a restore.
+    fn obstacles(&self, request: &Request) -> BTreeMap<TableName, Vec<String>> {
+        let mut obstacles = self.facts.obstacles.clone();
+        let Some(repair) = request.repair else { return obstacles };
+        let lacking =
+            [("update", true, &self.facts.no_update), ("delete", repair.delete_extra, &self.facts.no_delete)];
+        for (privilege, _, tables) in lacking.into_iter().filter(|(_, needed, _)| *needed) {
+            for table in tables {
+                let obstacle = format!("role '{}' has no {privilege} privilege on it", self.facts.role);
+                obstacles.entry(table.clone()).or_default().push(obstacle);
+            }
+        }
+        obstacles
     }
 
     /// What ties the tenants to others.

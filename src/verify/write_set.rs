@@ -6,11 +6,11 @@ use crate::error::{Error, Result};
 use crate::model::{OwnedTable, TableName};
 use crate::shard::{TableWrites, WriteSet};
 
-/// Compares what a transaction wrote with the rows it was to insert, table by table. Anything else (a trigger's
+/// Compares what a transaction wrote with the rows it was to write, table by table. Anything else (a trigger's
 /// update, a cascade, a rule's insert) is an error that names the table and the triggers that may have done it:
 /// with `triggers_off`, those that fire all the same.
 pub fn check_write_set(
-    expected: &BTreeMap<TableName, u64>,
+    expected: &BTreeMap<TableName, TableWrites>,
     written: &WriteSet,
     tables: &[OwnedTable],
     triggers_off: bool,
@@ -18,11 +18,16 @@ pub fn check_write_set(
     let names: BTreeSet<&TableName> = expected.keys().chain(written.tables.keys()).collect();
     let mut wrong = Vec::new();
     for name in names {
-        let rows = expected.get(name).copied().unwrap_or_default();
+        let planned = expected.get(name).copied().unwrap_or_default();
         let found = written.tables.get(name).copied().unwrap_or_default();
-        if found != (TableWrites { inserted: rows, updated: 0, deleted: 0 }) {
+        if found != planned {
+            let TableWrites { inserted, updated, deleted } = planned;
+            let repaired = match updated + deleted {
+                0 => String::new(),
+                _ => format!(", {updated} to be updated and {deleted} to be deleted"),
+            };
             wrong.push(format!(
-                "table '{name}': {} inserted, {} updated, {} deleted, where {rows} were to be inserted",
+                "table '{name}': {} inserted, {} updated, {} deleted, where {inserted} were to be inserted{repaired}",
                 found.inserted, found.updated, found.deleted
             ));
         }
@@ -76,7 +81,8 @@ mod tests {
 
     #[test]
     fn only_the_expected_inserts_pass() {
-        let expected = BTreeMap::from([(name("issues"), 2), (name("empty"), 0)]);
+        let inserted = |inserted| TableWrites { inserted, ..TableWrites::default() };
+        let expected = BTreeMap::from([(name("issues"), inserted(2)), (name("empty"), inserted(0))]);
         let check =
             |set: WriteSet| check_write_set(&expected, &set, &[], false).map_err(|error| error.chain());
         assert_eq!(check(written(&[("issues", 2, 0, 0)], 0)), Ok(()));

@@ -34,6 +34,7 @@ mod postgres {
     pub mod support;
 }
 mod property;
+mod repair;
 mod rescue;
 mod saas;
 mod snapshot_store {

@@ -24,7 +24,7 @@ use crate::model::{ForeignKey, KeyTerm, Table, TableName, TenantId, UniqueKey, q
 pub struct RowTypes(Mutex<BTreeMap<TableName, Arc<RowType>>>);
 
 impl RowTypes {
-    async fn get(
+    pub(super) async fn get(
         &self,
         connection: &mut PgConnection,
         relations: &Relations,

@@ -43,6 +43,8 @@ pub async fn read(shard: &SqliteShard) -> Result<Facts> {
         warnings,
         triggers_stay_on: Some("SQLite cannot write without firing triggers".to_owned()),
         unlockable: BTreeSet::new(),
+        no_update: BTreeSet::new(),
+        no_delete: BTreeSet::new(),
         materialized: BTreeMap::new(),
     })
 }

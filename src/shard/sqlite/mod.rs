@@ -15,6 +15,7 @@ mod facts;
 mod journal;
 mod probe;
 mod read;
+mod repair;
 mod session;
 
 use std::collections::BTreeMap;

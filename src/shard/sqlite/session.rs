@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteOperation, UpdateHoo
 use sqlx::{AssertSqlSafe, query};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{SqliteShard, ask, journal};
+use super::{SqliteShard, ask, journal, repair};
 use crate::database::sqlite::catalog::{JOURNAL_TABLE, SCHEMA, tables_without_rowid};
 use crate::database::sqlite::error::{explain, is_busy};
 use crate::database::sqlite::values::Parameters;
@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::limits::{
     RETRY_DELAY, SQLITE_CLAIM_ATTEMPTS_MAX, SQLITE_INSERT_ROWS_MAX, SQLITE_PARAMETERS_MAX, TABLES_ASKED_MAX,
 };
+use crate::model::wire::Tuples;
 use crate::model::{
     Fingerprint, OwnedTable, PlanHash, Sequence, Table, TableName, TenantId, quote_identifier,
 };
@@ -48,8 +49,8 @@ struct SqliteSession {
     seen: Arc<Mutex<Seen>>,
     /// `total_changes()` when the transaction began.
     changes_before: i64,
-    /// Tables that the hook is blind for, with the rows this session inserted there.
-    unseen: BTreeMap<String, u64>,
+    /// Tables that the hook is blind for, with what this session wrote there.
+    unseen: BTreeMap<String, TableWrites>,
     /// Every insert so far came to its end. A statement that fails undoes itself but not those before it:
     /// only a sound session may commit.
     sound: bool,
@@ -84,7 +85,7 @@ pub async fn begin(shard: &SqliteShard, plan: &PlanHash, tenant: &TenantId) -> R
         slot,
         seen,
         changes_before,
-        unseen: blind.into_iter().map(|table| (table, 0)).collect(),
+        unseen: blind.into_iter().map(|table| (table, TableWrites::default())).collect(),
         sound: true,
     })))
 }
@@ -152,10 +153,43 @@ impl Session for SqliteSession {
             written += self.insert(table, &chunk?, rows_max).await?;
         }
         if let Some(unseen) = self.unseen.get_mut(&table.name.table) {
-            *unseen += written;
+            unseen.inserted += written;
         }
         self.sound = true;
         Ok(written)
+    }
+
+    async fn update(&mut self, table: &OwnedTable, mut chunks: ChunkStream) -> Result<u64> {
+        let table = &table.table;
+        self.begin_step()?;
+        let mut updated = 0;
+        while let Some(chunk) = chunks.next().await {
+            updated += repair::update(&mut self.connection, table, &chunk?.batch).await?;
+        }
+        if let Some(unseen) = self.unseen.get_mut(&table.name.table) {
+            unseen.updated += updated;
+        }
+        self.sound = true;
+        Ok(updated)
+    }
+
+    async fn extra(
+        &mut self,
+        table: &OwnedTable,
+        tenant: &TenantId,
+        known: HashMap<u128, u64>,
+    ) -> Result<Tuples> {
+        rows::extra(&mut self.connection, &table.table, owner::select_stored(table, tenant)?, known).await
+    }
+
+    async fn delete(&mut self, table: &OwnedTable, _tenant: &TenantId, rows: &Tuples) -> Result<()> {
+        self.begin_step()?;
+        let deleted = repair::delete(&mut self.connection, &table.table, rows).await?;
+        if let Some(unseen) = self.unseen.get_mut(&table.table.name.table) {
+            unseen.deleted += deleted;
+        }
+        self.sound = true;
+        Ok(())
     }
 
     /// Nothing to move: SQLite has no sequences, and AUTOINCREMENT follows the ids that are inserted.
@@ -207,9 +241,12 @@ impl Session for SqliteSession {
             named += writes.inserted + writes.updated + writes.deleted;
             tables.insert(TableName::new(SCHEMA, table), *writes);
         }
-        for (table, &inserted) in self.unseen.iter().filter(|(_, inserted)| **inserted > 0) {
-            named += inserted;
-            tables.entry(TableName::new(SCHEMA, table)).or_default().inserted += inserted;
+        for (table, own) in self.unseen.iter().filter(|(_, own)| **own != TableWrites::default()) {
+            named += own.inserted + own.updated + own.deleted;
+            let writes = tables.entry(TableName::new(SCHEMA, table)).or_default();
+            writes.inserted += own.inserted;
+            writes.updated += own.updated;
+            writes.deleted += own.deleted;
         }
         tables.remove(&TableName::new(SCHEMA, JOURNAL_TABLE));
         // A negative difference would mean that the hook saw what the count did not: as unexplained as the
