@@ -200,6 +200,7 @@ fn findings(tenants: usize) -> Findings {
         unlockable: Default::default(),
         materialized: BTreeMap::new(),
         policies: Default::default(),
+        repair: None,
         standings: Default::default(),
         contents: ids().map(|id| (id, (0..50).map(rows).collect())).collect(),
     };
