@@ -6,11 +6,13 @@
 //!           statistics(), values(), probe()                    for `init`: sampled, bounded
 //!           prepare_journal(), journal()                       the engine's own schema
 //!           begin(tenant) ──► Session   one transaction
-//! Session   disable_triggers(), ask(rows), write(table)…, update(table), extra(table), delete(rows), broken_reference(key), collision(key), read_back(table)…,
+//! Session   disable_triggers(), ask(rows), write(table)…,
+//!           update(table), extra(table), delete(rows), broken_reference(key), collision(key), read_back(table)…,
 //!           tables_with_rows(), write_set(), record(entry), commit() | abort()
 //! ```
 //!
-//! Invariants. A session issues only INSERT or COPY on user tables (P2), but for update() and delete() of repairs. Dropping a session without commit rolls
+//! Invariants. A session issues only INSERT or COPY on user tables (P2), but for update()
+//! and delete() of repairs. Dropping a session without commit rolls
 //! back. The journal row commits with the rows (P4). No lock above ROW EXCLUSIVE on user tables, and lock
 //! time-outs on every statement (P7). The folders of the back ends hold files of the same names (`constraints`: only
 //! where triggers can be turned off).

@@ -1,5 +1,5 @@
-//! Damaged, not deleted: `repair` makes the live rows of the named tenants equal to the snapshot's, and leaves everybody
-//! else's. On both back ends, against the whole database.
+//! Damaged, not deleted: `repair` makes the live rows of the named tenants equal to the snapshot's, and leaves
+//! everybody else's. On both back ends, against the whole database.
 
 use crate::world::{Dump, Kind, Run, World};
 

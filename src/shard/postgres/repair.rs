@@ -1,5 +1,5 @@
-//! What only repairs do to user tables: UPDATE by primary key, and DELETE. The rows travel as a relation of the server's
-//! own (`k`), so that keys mean what they mean to the server.
+//! What only repairs do to user tables: UPDATE by primary key, and DELETE. The rows travel as a relation of the
+//! server's own (`k`), so that keys mean what they mean to the server.
 
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::types::Oid;
