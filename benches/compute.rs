@@ -203,6 +203,7 @@ fn findings(tenants: usize) -> Findings {
         queues: Vec::new(),
         materialized: BTreeMap::new(),
         policies: Default::default(),
+        repair: None,
         standings: Default::default(),
         contents: ids().map(|id| (id, (0..50).map(rows).collect())).collect(),
     };

@@ -25,23 +25,23 @@ Examples:
   reinstate apply plan.json --jobs 4 --json   the report as JSON")]
 pub struct Args {
     /// The plan file
-    plan: PathBuf,
+    pub plan: PathBuf,
 
     /// Tenants at a time
     #[arg(long, value_name = "N", default_value_t = JOBS_DEFAULT, value_parser = jobs)]
-    jobs: usize,
+    pub jobs: usize,
 
     /// The number of tenants in the plan, as a confirmation
     #[arg(long, value_name = "COUNT")]
-    confirm: Option<usize>,
+    pub confirm: Option<usize>,
 
     /// Where to keep the values of columns that are gone (see plan --allow-dropped): one Parquet file a tenant
     /// and table [default: beside the plan, with the ending .dropped]
     #[arg(long, value_name = "FOLDER")]
-    dropped: Option<PathBuf>,
+    pub dropped: Option<PathBuf>,
 }
 
-fn jobs(text: &str) -> Result<usize, String> {
+pub fn jobs(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(jobs) if (1..=JOBS_MAX).contains(&jobs) => Ok(jobs),
         _ => Err(format!("a number from 1 to {JOBS_MAX}")),
@@ -49,13 +49,20 @@ fn jobs(text: &str) -> Result<usize, String> {
 }
 
 pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
+    execute(args, false, config, output).await
+}
+
+/// Carries out a plan of a restore, or of a repair.
+pub async fn execute(args: Args, repair: bool, config: &Path, output: &Output) -> Result<u8> {
     let config = Config::load(config)?;
     let plan = Plan::load(&args.plan)?;
+    rails::check_kind(&plan, repair)?;
     let confirmed = match args.confirm {
         Some(count) => Some(count),
         None => ask(&plan, output),
     };
-    let approved = rails::approve(plan, confirmed)?;
+    let approve = if repair { rails::approve_repair } else { rails::approve };
+    let approved = approve(plan, confirmed)?;
     let dropped = args.dropped.unwrap_or_else(|| args.plan.with_extension("dropped"));
     let options = Options { jobs: args.jobs, stop: stop_on_signal(), dropped };
     let outcome = restore::restore(&config, &approved, &options, output.progress()).await?;
@@ -80,7 +87,8 @@ fn ask(plan: &Plan, output: &Output) -> Option<usize> {
         return None;
     }
     output.talk(&report::text::plan(plan, false));
-    output.talk("type the number of tenants to restore them, anything else to stop:");
+    let verb = if plan.repair.is_some() { "repair" } else { "restore" };
+    output.talk(&format!("type the number of tenants to {verb} them, anything else to stop:"));
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).ok()?;
     line.trim().parse().ok()

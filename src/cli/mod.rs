@@ -7,6 +7,7 @@ mod inference;
 mod init;
 mod output;
 mod plan;
+mod repair;
 mod settings;
 mod snapshot;
 mod status;
@@ -47,6 +48,7 @@ enum Command {
     Diff(diff::Args),
     Plan(plan::Args),
     Apply(apply::Args),
+    Repair(repair::Args),
     Status(status::Args),
     Verify(verify::Args),
     Drill(drill::Args),
@@ -94,6 +96,7 @@ async fn run(cli: Cli, output: &Output) -> Result<u8> {
         Command::Diff(args) => diff::run(args, config, output).await,
         Command::Plan(args) => plan::run(args, config, output).await,
         Command::Apply(args) => apply::run(args, config, output).await,
+        Command::Repair(args) => repair::run(args, config, output).await,
         Command::Status(args) => status::run(args, config, output).await,
         Command::Verify(args) => verify::run(args, config, output).await,
         Command::Drill(args) => drill::run(args, output).await,

@@ -11,6 +11,8 @@ use crate::error::{EXIT_OK, Error, Kind, Result};
 use crate::limits::{TENANT_ID_BYTES_MAX, TENANTS_LIST_MAX, TENANTS_MAX_DEFAULT};
 use crate::model::{ShardName, TenantId};
 use crate::plan::{ConstraintsChoice, Policy, Request, Tombstones, rails, settle};
+use crate::snapshot::Store;
+use crate::survey::Pick;
 use crate::{report, restore};
 
 /// Dry run: what would be restored, from which snapshot, into which database. Writes nothing but the plan file
@@ -95,28 +97,41 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
             None => Tombstones::default(),
         },
         constraints: args.constraints,
+        repair: None,
     };
     rails::check_cap(&request)?;
     let store = args.store.open(&config)?;
+    make(&config, &store, &args.pick.pick(), &request, &args.output, args.detail, output).await
+}
+
+/// Makes the plan, writes and shows it.
+pub async fn make(
+    config: &Config,
+    store: &Store,
+    pick: &Pick,
+    request: &Request,
+    file: &Path,
+    detail: bool,
+    output: &Output,
+) -> Result<u8> {
     let progress = output.progress();
-    let plan = restore::dry_run(&config, &store, &args.pick.pick(), &request, progress.as_ref()).await?;
-    write_file(&args.output, &plan.to_json()?, false)?;
-    output.result(|| report::text::plan(&plan, args.detail), &plan)?;
-    let file = args.output.display();
-    output.talk(&format!(
-        "plan written to {file}; restore with: reinstate apply {file} --confirm {}",
-        plan.tenants.len()
-    ));
+    let plan = restore::dry_run(config, store, pick, request, progress.as_ref()).await?;
+    write_file(file, &plan.to_json()?, false)?;
+    output.result(|| report::text::plan(&plan, detail), &plan)?;
+    let file = file.display();
+    let verb =
+        if plan.repair.is_some() { "repair with: reinstate repair" } else { "restore with: reinstate" };
+    output.talk(&format!("plan written to {file}; {verb} apply {file} --confirm {}", plan.tenants.len()));
     if plan.blocked.is_empty() {
         return Ok(EXIT_OK);
     }
-    for hint in settle::hints(&plan.blocked) {
+    for hint in settle::hints(&plan.blocked, plan.repair.is_some()) {
         output.talk(&format!("hint: {hint}"));
     }
     Ok(Kind::Undecided.exit_code())
 }
 
-fn read_file(path: &Path, what: &str) -> Result<String> {
+pub(super) fn read_file(path: &Path, what: &str) -> Result<String> {
     let unable = || Error::usage(format!("unable to read {what} '{}'", path.display()));
     let bytes_max = (TENANTS_LIST_MAX * TENANT_ID_BYTES_MAX) as u64;
     let mut text = String::new();
@@ -135,7 +150,7 @@ fn read_file(path: &Path, what: &str) -> Result<String> {
 }
 
 /// The ids in order; one that is listed twice is a sign of a list nobody checked.
-fn parse_list(text: &str) -> Result<Vec<TenantId>> {
+pub(super) fn parse_list(text: &str) -> Result<Vec<TenantId>> {
     let mut seen = BTreeSet::new();
     let mut tenants = Vec::new();
     for (number, line) in text.lines().enumerate() {

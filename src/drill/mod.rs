@@ -180,6 +180,7 @@ async fn rescue(
         on_conflict: crate::plan::Policy::Fail,
         tombstones: Default::default(),
         constraints: Default::default(),
+        repair: None,
     };
     let plan = restore::dry_run(config, store, &pick, &request, progress.as_ref()).await?;
     stage.write_file("plan.json", &plan.to_json()?)?;

@@ -14,6 +14,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::repair::{Repair, Repaired};
 use crate::model::{Fingerprint, ShardName, TableName, TenantId};
 
 /// Rows that one line of text names; the plan file names more.
@@ -59,8 +60,14 @@ pub struct Standing {
     pub identical: Fingerprint,
     /// Rows whose key is live with other values, as the snapshot has them.
     pub different: u64,
+    /// The same rows, as the snapshot has them.
+    pub changed: Fingerprint,
     /// Live rows of the tenant that the snapshot does not have.
     pub ghosts: u64,
+    /// The same rows.
+    pub extra: Fingerprint,
+    /// Whether a primary key tells rows apart.
+    pub is_keyed: bool,
     /// All live rows of the tenant.
     pub live: Fingerprint,
     /// Rows that stay erased (`--tombstones`), by their hashes.
@@ -234,36 +241,51 @@ pub struct Settled {
     pub bytes: u64,
     /// All rows that the tenant has afterwards.
     pub expected: Fingerprint,
+    /// What a repair does to the live rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repaired: Option<Repaired>,
 }
 
 impl Standing {
-    /// What keeps the tenant from being restored under `policy`.
-    pub fn obstacles(&self, policy: Policy) -> Vec<Finding> {
-        self.findings.iter().filter(|finding| finding.reason.blocks(policy)).cloned().collect()
+    /// What keeps the tenant from being restored under `policy`, or from being repaired.
+    pub fn obstacles(&self, policy: Policy, repair: Option<Repair>) -> Vec<Finding> {
+        let is_obstacle = |finding: &&Finding| match repair {
+            Some(repair) => repair.is_stopped_by(self, finding),
+            None => finding.reason.blocks(policy),
+        };
+        self.findings.iter().filter(is_obstacle).cloned().collect()
     }
 
     /// What it waits for, whatever the policy.
-    pub fn awaited(&self, _: Policy) -> Vec<Finding> {
+    pub fn awaited(&self) -> Vec<Finding> {
         let is_awaited = |finding: &&Finding| matches!(finding.reason, Reason::Awaits { .. });
         self.findings.iter().filter(is_awaited).cloned().collect()
     }
 
     /// The decision for a tenant without obstacles; none is needed where every row is absent.
-    pub fn settle(self, policy: Policy) -> Option<Settled> {
+    pub fn settle(self, policy: Policy, repair: Option<Repair>) -> Option<Settled> {
         if self.live.rows == 0 && self.erased.is_empty() {
             return None;
         }
-        let mut expected = self.live;
-        expected += self.absent;
+        let repaired = repair.map(|repair| repair.of(&self));
+        let expected = match repaired {
+            None => [self.live, self.absent].into_iter().sum(),
+            Some(Repaired { deleted, .. }) => {
+                let left = if deleted.rows > 0 { Fingerprint::default() } else { self.extra };
+                [self.identical, self.changed, self.absent, left].into_iter().sum()
+            }
+        };
+        let deleted = repaired.map_or(0, |repaired| repaired.deleted.rows);
         Some(Settled {
             policy,
             identical: self.identical.rows,
-            different: self.different,
-            ghosts: self.ghosts,
+            different: if repaired.is_some() { 0 } else { self.different },
+            ghosts: self.ghosts - deleted,
             erased: self.erased,
             inserted: self.absent,
             bytes: self.absent_bytes,
             expected,
+            repaired,
         })
     }
 }
@@ -300,7 +322,7 @@ mod tests {
     #[test]
     fn what_stays_and_what_comes_add_up() {
         let standing = Standing { absent: rows(5), ..Standing::default() };
-        assert_eq!(standing.settle(Policy::Fail), None, "nothing is live, nothing to decide");
+        assert_eq!(standing.settle(Policy::Fail, None), None, "nothing is live, nothing to decide");
         let standing = Standing {
             absent: rows(5),
             identical: rows(2),
@@ -309,7 +331,29 @@ mod tests {
             live: rows(4),
             ..Standing::default()
         };
-        let settled = standing.settle(Policy::KeepLive).expect("a decision");
+        let settled = standing.settle(Policy::KeepLive, None).expect("a decision");
         assert_eq!((settled.inserted, settled.expected), (rows(5), rows(9)));
+    }
+
+    #[test]
+    fn a_repair_leaves_the_snapshots_rows_and_the_extra_ones_that_it_was_not_asked_to_delete() {
+        let standing = Standing {
+            absent: rows(5),
+            identical: rows(2),
+            different: 1,
+            changed: rows(1),
+            ghosts: 2,
+            extra: rows(2),
+            live: rows(5),
+            is_keyed: true,
+            ..Standing::default()
+        };
+        for (delete_extra, deleted, ghosts, expected) in [(false, 0, 2, 10), (true, 2, 0, 8)] {
+            let settled = standing.clone().settle(Policy::Fail, Some(Repair { delete_extra }));
+            let settled = settled.expect("a decision");
+            let repaired = settled.repaired.expect("a repair");
+            assert_eq!((repaired.updated, repaired.deleted, repaired.before), (1, rows(deleted), rows(5)));
+            assert_eq!((settled.ghosts, settled.expected), (ghosts, rows(expected)));
+        }
     }
 }

@@ -39,7 +39,7 @@ pub fn make(request: &Request, findings: Findings, now: Timestamp) -> Result<Pla
     let mut tenants: Vec<TenantPlan> = going.map(|id| tenant_plan(id.clone(), &findings, &shards)).collect();
     // Largest first: the long ones must not be left for the end.
     tenants.sort_by_key(|tenant| std::cmp::Reverse(tenant.bytes()));
-    settle::require_some(&tenants, &blocked)?;
+    settle::require_some(&tenants, &blocked, request.repair.is_some())?;
     let mut plan = Plan {
         format: PLAN_FORMAT,
         hash: PlanHash::new(""),
@@ -47,6 +47,7 @@ pub fn make(request: &Request, findings: Findings, now: Timestamp) -> Result<Pla
         created_at: now,
         tenants_max: request.tenants_max,
         reason: request.reason.clone(),
+        repair: request.repair,
         shards,
         tenants,
         blocked,
@@ -175,7 +176,10 @@ fn live_table<'a>(found: &'a ShardFindings, name: &TableName) -> Option<&'a Tabl
 fn shard_plan(request: &Request, found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
     let planned = planned_tables(found);
     let mut live: Vec<Table> = planned.iter().filter_map(|name| live_table(found, name)).cloned().collect();
-    let constraints = constraints::choose(request.constraints, found, &live)?;
+    let mut constraints = constraints::choose(request.constraints, found, &live)?;
+    if request.repair.is_some() {
+        constraints.reason = "a repair updates under the eyes of the triggers".into();
+    }
     let mut warnings = found.warnings.clone();
     warnings.extend(constraints::warnings(&constraints, found, &live));
     if matches!(found.live, DatabaseIdentity::Sqlite { .. }) || constraints.by_engine() {

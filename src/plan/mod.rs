@@ -15,6 +15,7 @@ mod make;
 mod order;
 pub mod queues;
 pub mod rails;
+mod repair;
 pub mod settle;
 pub mod tombstones;
 
@@ -34,6 +35,7 @@ pub use constraints::{Constraints, ConstraintsChoice, Prover};
 pub use drift::schema_hash;
 pub use make::make;
 pub use rails::ApprovedPlan;
+pub use repair::{Repair, Repaired};
 pub use tombstones::Tombstones;
 
 /// The version of the plan file's format.
@@ -58,6 +60,8 @@ pub struct Request {
     pub tombstones: Tombstones,
     /// Who shall prove the keys of restored rows.
     pub constraints: ConstraintsChoice,
+    /// Whether the tenants are damaged instead of deleted.
+    pub repair: Option<Repair>,
 }
 
 /// What was found in the snapshots and in the live shards; gathered by `survey`.
@@ -124,6 +128,8 @@ pub struct ShardFindings {
     pub standings: BTreeMap<(TenantId, TableName), Standing>,
     /// What to do about rows that are live.
     pub policies: Policies,
+    /// Whether they are repaired instead.
+    pub repair: Option<Repair>,
 }
 
 /// How a table has changed since the snapshot, and what the requested tenants' rows say about that.
@@ -189,6 +195,11 @@ impl TenantTable {
         self.settled.as_ref().map_or(self.bytes, |settled| settled.bytes)
     }
 
+    /// What a repair does to the live rows.
+    pub fn repaired(&self) -> Option<&Repaired> {
+        self.settled.as_ref()?.repaired.as_ref()
+    }
+
     /// The fingerprint of all rows that the tenant has afterwards.
     pub fn expected(&self) -> Fingerprint {
         self.settled.as_ref().map_or(self.shaped(), |settled| settled.expected)
@@ -211,6 +222,9 @@ pub struct Plan {
     pub tenants_max: usize,
     /// Why more than the default were allowed.
     pub reason: Option<String>,
+    /// A repair, not a restore: live rows are overwritten, perhaps deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repair: Option<Repair>,
     /// The shards in which tenants have rows; the one with the root table is the last.
     pub shards: Vec<ShardPlan>,
     /// The tenants, largest first.
@@ -320,6 +334,14 @@ impl Plan {
     /// Bytes of all tenants.
     pub fn bytes(&self) -> u64 {
         self.tenants.iter().map(TenantPlan::bytes).sum()
+    }
+
+    /// Rows that a repair updates, and rows that it deletes.
+    pub fn repaired(&self) -> (u64, u64) {
+        let tables = self.tenants.iter().flat_map(|tenant| &tenant.shards).flat_map(|shard| &shard.tables);
+        tables
+            .filter_map(TenantTable::repaired)
+            .fold((0, 0), |(updated, deleted), it| (updated + it.updated, deleted + it.deleted.rows))
     }
 
     /// The shard of this name.

@@ -79,6 +79,30 @@ pub fn check_target(request: &Request, found: &ShardFindings) -> Result<()> {
 
 /// Turns a plan into one that may be replayed: the operator must have said how many tenants it holds.
 pub fn approve(plan: Plan, confirmed: Option<usize>) -> Result<ApprovedPlan> {
+    check_kind(&plan, false)?;
+    confirm(plan, confirmed)
+}
+
+/// The same for a repair.
+pub fn approve_repair(plan: Plan, confirmed: Option<usize>) -> Result<ApprovedPlan> {
+    check_kind(&plan, true)?;
+    confirm(plan, confirmed)
+}
+
+/// A plan is for one verb: what overwrites is never run by the name of what only inserts.
+pub fn check_kind(plan: &Plan, repair: bool) -> Result<()> {
+    match (plan.repair.is_some(), repair) {
+        (true, false) => Err(Error::refused(
+            "unable to apply the plan: it is a repair, which overwrites live rows",
+        )
+        .hint("to repair: reinstate repair apply FILE; to restore, make a plan with `reinstate plan`")),
+        (false, true) => Err(Error::refused("unable to repair: the plan is that of a restore")
+            .hint("to restore: reinstate apply FILE; to repair, make a plan with `reinstate repair plan`")),
+        _ => Ok(()),
+    }
+}
+
+fn confirm(plan: Plan, confirmed: Option<usize>) -> Result<ApprovedPlan> {
     let count = plan.tenants.len();
     match confirmed {
         Some(said) if said == count => Ok(ApprovedPlan(plan)),

@@ -7,14 +7,16 @@ use super::conflict::{BlockedTenant, Finding, Obstacle, Policy, Reason, Standing
 use super::make::listed;
 use super::{Findings, ShardFindings, TenantPlan};
 use crate::error::{Error, Result};
-use crate::model::TenantId;
+use crate::model::{TableName, TenantId};
 
 /// Takes the blocked tenants out of the findings, and writes down what was decided for the tables of the others.
 pub(super) fn settle(mut findings: Findings) -> (Findings, Vec<BlockedTenant>) {
     let mut blocked = Vec::new();
     for (id, name) in &findings.names {
-        let obstacles: Vec<Obstacle> =
-            findings.shards.iter().flat_map(|found| of(found, id, Standing::obstacles)).collect();
+        let of_shard = |found: &ShardFindings| {
+            of(found, id, |standing, table| standing.obstacles(found.policies.of(table), found.repair))
+        };
+        let obstacles: Vec<Obstacle> = findings.shards.iter().flat_map(of_shard).collect();
         if !obstacles.is_empty() {
             blocked.push(BlockedTenant { id: id.clone(), name: name.clone(), obstacles });
         }
@@ -22,12 +24,13 @@ pub(super) fn settle(mut findings: Findings) -> (Findings, Vec<BlockedTenant>) {
     let waiting = waiting(&findings, &blocked);
     blocked.extend(waiting);
     for found in &mut findings.shards {
+        let repair = found.repair;
         found.contents.retain(|id, _| blocked.iter().all(|tenant| tenant.id != *id));
         for (id, tables) in &mut found.contents {
             for rows in tables {
                 let standing = found.standings.remove(&(id.clone(), rows.table.clone()));
                 let policy = found.policies.of(&rows.table);
-                rows.settled = standing.and_then(|standing| standing.settle(policy));
+                rows.settled = standing.and_then(|standing| standing.settle(policy, repair));
             }
         }
     }
@@ -38,13 +41,13 @@ pub(super) fn settle(mut findings: Findings) -> (Findings, Vec<BlockedTenant>) {
 fn of(
     found: &ShardFindings,
     tenant: &TenantId,
-    some: impl Fn(&Standing, Policy) -> Vec<Finding>,
+    some: impl Fn(&Standing, &TableName) -> Vec<Finding>,
 ) -> Vec<Obstacle> {
     let of_tenant = found.standings.iter().filter(|((id, _), _)| id == tenant);
     of_tenant
         .flat_map(|((_, table), standing)| {
             let place = |finding| Obstacle { shard: found.name.clone(), table: table.clone(), finding };
-            some(standing, found.policies.of(table)).into_iter().map(place)
+            some(standing, table).into_iter().map(place)
         })
         .collect()
 }
@@ -57,7 +60,8 @@ fn waiting(findings: &Findings, blocked: &[BlockedTenant]) -> Vec<BlockedTenant>
         .iter()
         .filter(|(id, _)| blocked.iter().all(|tenant| tenant.id != **id))
         .map(|(id, name)| {
-            let awaited = findings.shards.iter().flat_map(|found| of(found, id, Standing::awaited));
+            let awaited =
+                findings.shards.iter().flat_map(|found| of(found, id, |standing, _| standing.awaited()));
             BlockedTenant { id: id.clone(), name: name.clone(), obstacles: awaited.collect() }
         })
         .collect();
@@ -81,7 +85,7 @@ fn waiting(findings: &Findings, blocked: &[BlockedTenant]) -> Vec<BlockedTenant>
 }
 
 /// A plan must hold somebody.
-pub(super) fn require_some(tenants: &[TenantPlan], blocked: &[BlockedTenant]) -> Result<()> {
+pub(super) fn require_some(tenants: &[TenantPlan], blocked: &[BlockedTenant], repair: bool) -> Result<()> {
     if !tenants.is_empty() || blocked.is_empty() {
         return Ok(());
     }
@@ -93,18 +97,23 @@ pub(super) fn require_some(tenants: &[TenantPlan], blocked: &[BlockedTenant]) ->
         })
         .collect();
     let mut error = Error::undecided(format!("unable to plan: {}", listed(&conflicts, "conflict")));
-    for hint in hints(blocked) {
+    for hint in hints(blocked, repair) {
         error = error.hint(hint);
     }
     Err(error)
 }
 
 /// What a person can do about blocked tenants.
-pub fn hints(blocked: &[BlockedTenant]) -> Vec<&'static str> {
+pub fn hints(blocked: &[BlockedTenant], repair: bool) -> Vec<&'static str> {
     let reasons =
         || blocked.iter().flat_map(|tenant| &tenant.obstacles).map(|obstacle| &obstacle.finding.reason);
     let mut hints = Vec::new();
-    if reasons().any(|reason| matches!(reason, Reason::Identical | Reason::Different | Reason::Ghost)) {
+    if repair {
+        if reasons().any(|reason| matches!(reason, Reason::Ghost)) {
+            hints.push("rows of a table without primary key cannot be updated: --delete-extra deletes those named above and inserts the snapshot's");
+        }
+    } else if reasons().any(|reason| matches!(reason, Reason::Identical | Reason::Different | Reason::Ghost))
+    {
         hints.push("take these tenants off the list if they were not deleted or are back already (`reinstate diff` shows which are gone)");
         hints.push("to finish an interrupted restore, apply its own plan again: it repeats nothing");
         hints.push("where only a part was deleted: --on-conflict skip-identical, or keep-live, which leaves every live row as it is");

@@ -17,6 +17,15 @@ use crate::shard::{Question, Rows, Session};
 /// How often each row is to be left out, by its hash.
 pub(super) type Kept = HashMap<u128, u64>;
 
+/// Rows of the snapshot by how they stand.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Those that are not inserted.
+    pub kept: Kept,
+    /// Those of them that are live with other values.
+    pub changed: Kept,
+}
+
 /// Finds them.
 pub(super) async fn find(
     steps: &Steps<'_>,
@@ -24,12 +33,15 @@ pub(super) async fn find(
     owned: &OwnedTable,
     rows: &TenantTable,
     settled: &Settled,
-) -> Result<Kept> {
-    let mut kept = Kept::new();
+) -> Result<Found> {
+    let Found { mut kept, mut changed } = Found::default();
     let mut live = session.row_hashes(owned, &steps.tenant.id).await?;
+    let mut before = Fingerprint::default();
+    live.iter().flat_map(|(hash, count)| (0..*count).map(|_| *hash)).for_each(|hash| before.add(hash));
     let mut erased: HashMap<u128, u64> = HashMap::new();
     settled.erased.iter().for_each(|row| *erased.entry(row.0).or_default() += 1);
-    let primary = owned.table.primary().filter(|_| settled.policy == Policy::KeepLive);
+    let primary =
+        owned.table.primary().filter(|_| settled.policy == Policy::KeepLive || settled.repaired.is_some());
     let mut read = Fingerprint::default();
     let (mut identical, mut different) = (0, 0);
     let mut chunks = steps.rows_of(owned).await?;
@@ -56,21 +68,27 @@ pub(super) async fn find(
         let hashes: Vec<u128> = absent.iter().map(row_hash).collect();
         for answer in own {
             *kept.entry(hashes[answer.row]).or_default() += 1;
+            *changed.entry(hashes[answer.row]).or_default() += 1;
             different += 1;
         }
     }
+    let is_as_planned = settled.repaired.is_none_or(|repaired| repaired.before == before);
+    let updated = settled.repaired.map_or(0, |repaired| repaired.updated);
     let what = match () {
         () if read != rows.shaped() => "the snapshot's rows are not those that were planned",
-        () if identical != settled.identical || different != settled.different => {
+        () if !is_as_planned
+            || identical != settled.identical
+            || different != settled.different + updated =>
+        {
             "other rows of the tenant are live than when the plan was made"
         }
-        () => return Ok(kept),
+        () => return Ok(Found { kept, changed }),
     };
     Err(Error::failed(format!("unable to restore table '{}': {what}", rows.table))
         .hint("make a new plan; it shows what is live now"))
 }
 
-fn take(bag: &mut HashMap<u128, u64>, hash: u128) -> bool {
+pub(super) fn take(bag: &mut HashMap<u128, u64>, hash: u128) -> bool {
     match bag.get_mut(&hash).filter(|left| **left > 0) {
         None => false,
         Some(left) => {
@@ -81,13 +99,23 @@ fn take(bag: &mut HashMap<u128, u64>, hash: u128) -> bool {
 }
 
 /// The chunks without the rows that are kept.
-pub(super) fn without(chunks: ChunkStream, mut kept: Kept) -> ChunkStream {
+pub(super) fn without(chunks: ChunkStream, kept: Kept) -> ChunkStream {
+    filtered(chunks, kept, false)
+}
+
+/// Of the chunks only these rows.
+pub(super) fn only(chunks: ChunkStream, wanted: Kept) -> ChunkStream {
+    filtered(chunks, wanted, true)
+}
+
+/// The rows that are among `named`, or those that are not.
+fn filtered(chunks: ChunkStream, mut named: Kept, among: bool) -> ChunkStream {
     let rest = chunks.map(move |chunk| {
         let chunk = chunk?;
         let mut tuples = Tuples::default();
         let mut mask = Vec::with_capacity(chunk.tuples.len());
         for tuple in chunk.tuples.iter() {
-            let goes = !take(&mut kept, row_hash(tuple));
+            let goes = take(&mut named, row_hash(tuple)) == among;
             mask.push(goes);
             if goes {
                 tuples.bytes.extend_from_slice(tuple);

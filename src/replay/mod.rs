@@ -19,6 +19,7 @@ mod prove;
 mod queued;
 mod referenced;
 mod references;
+mod repair;
 mod retry;
 mod transaction;
 

@@ -10,11 +10,11 @@ use futures::StreamExt;
 use jiff::Timestamp;
 
 use super::adapted::{self, Taken};
-use super::kept::Kept;
+use super::kept::{self, Found, Kept};
 use super::prove::Proof;
 use super::queued::Cleared;
 use super::referenced::Choice;
-use super::{Run, ShardStatus, kept};
+use super::{Run, ShardStatus};
 use crate::connect::ConnectedShard;
 use crate::error::{Error, Result};
 use crate::extract;
@@ -81,16 +81,18 @@ impl Steps<'_> {
             session.disable_triggers().await?;
             proof = Some(Proof::new(tables.iter().map(|(owned, _)| *owned).collect(), &self.tenant.id));
         }
-        for (owned, rows) in tables {
+        for (owned, rows) in tables.iter().copied() {
             self.settle(session, owned, &mut choice).await?;
-            let kept = match &rows.settled {
-                None => Kept::new(),
+            let Found { kept, changed } = match &rows.settled {
+                None => Found::default(),
                 Some(settled) => kept::find(self, session, owned, rows, settled).await?,
             };
             let write = self.write(session, (owned, rows), kept.clone(), &mut choice, proof.as_ref());
             dropped.extend(write.await?);
+            self.update(session, owned, rows, changed).await?;
             self.clear_queues(session, (owned, rows), kept, &choice, &mut cleared).await?;
         }
+        self.delete_extra(session, &tables).await?;
         if let Some(proof) = proof {
             proof.prove(session).await?;
         }
@@ -232,17 +234,21 @@ impl Steps<'_> {
         choice: &Choice,
         cleared: &Cleared,
     ) -> Result<u64> {
-        let mut expected: BTreeMap<TableName, TableWrites> = BTreeMap::new();
-        for rows in &self.part.tables {
-            expected.entry(rows.table.clone()).or_default().inserted += choice.rows(rows);
-        }
+        let writes = |rows: &TenantTable| TableWrites {
+            inserted: choice.rows(rows),
+            updated: rows.repaired().map_or(0, |repaired| repaired.updated),
+            deleted: rows.repaired().map_or(0, |repaired| repaired.deleted.rows),
+        };
+        let mut expected: BTreeMap<TableName, TableWrites> =
+            self.part.tables.iter().map(|rows| (rows.table.clone(), writes(rows))).collect();
+        let rows = expected.values().map(|rows| rows.inserted + rows.updated + rows.deleted).sum();
         for (queue, &entries) in cleared {
             expected.entry(queue.clone()).or_default().deleted += entries;
         }
         let written = session.write_set().await?;
         let triggers_off = self.planned.constraints.by_engine();
         verify::check_write_set(&expected, &written, &self.planned.tables, triggers_off)?;
-        Ok(expected.values().map(|writes| writes.inserted).sum())
+        Ok(rows)
     }
 }
 

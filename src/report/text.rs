@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::format::{bytes, count};
 use super::table::table;
 use crate::model::{SnapshotId, TenantId};
-use crate::plan::{Constraints, Plan, Prover, TenantPlan, TenantShard};
+use crate::plan::{Constraints, Plan, Prover, Repaired, TenantPlan, TenantShard};
 use crate::replay::{Outcome, ShardStatus};
 use crate::shard::JournalEntry;
 use crate::snapshot::{Manifest, PruneReport, State, Summary, VerifyReport};
@@ -21,7 +21,8 @@ const PROBLEMS_SHOWN_MAX: usize = 20;
 pub fn plan(plan: &Plan, detail: bool) -> String {
     let mut out = String::new();
     let tenants = plan.tenants.len();
-    let _ = writeln!(out, "Plan {}", plan.hash);
+    let kind = if plan.repair.is_some() { "Repair plan" } else { "Plan" };
+    let _ = writeln!(out, "{kind} {}", plan.hash);
     if let Some(reason) = &plan.reason {
         let _ = writeln!(out, "Reason: {reason}");
     }
@@ -67,12 +68,21 @@ pub fn plan(plan: &Plan, detail: bool) -> String {
         plural(tenants, "tenant"),
         count(plan.rows()),
         bytes(plan.bytes()),
-        cleared(plan)
+        [repaired(plan), cleared(plan)].concat()
     );
     out
 }
 
-/// What is deleted: entries of deletion queues only.
+/// What a repair does beyond inserting.
+fn repaired(plan: &Plan) -> String {
+    if plan.repair.is_none() {
+        return String::new();
+    }
+    let (updated, deleted) = plan.repaired();
+    format!(", {} updated, {} deleted", count(updated), count(deleted))
+}
+
+/// What is deleted beside a tenant's own rows: entries of deletion queues only.
 fn cleared(plan: &Plan) -> String {
     let links = plan.shards.iter().flat_map(|shard| &shard.queues).filter(|link| link.clear);
     let queues: std::collections::BTreeSet<String> = links.map(|link| format!("'{}'", link.queue)).collect();
@@ -119,9 +129,12 @@ fn settled(plan: &Plan) -> String {
             tenant.shards.iter().flat_map(|shard| shard.tables.iter().map(move |table| (shard, table)));
         for (shard, table) in tables {
             let Some(settled) = &table.settled else { continue };
-            let (policy, place) =
-                (settled.policy.name(), format!("{} of shard {}", table.table, shard.shard));
+            let place = format!("{} of shard {}", table.table, shard.shard);
+            let policy = if settled.repaired.is_some() { "repair" } else { settled.policy.name() };
+            let repaired = |of: fn(&Repaired) -> u64| settled.repaired.as_ref().map_or(0, of);
             let counts = [
+                (repaired(|it| it.updated), "rows are live with other values and get the snapshot's"),
+                (repaired(|it| it.deleted.rows), "live rows are not in the snapshot and are deleted"),
                 (settled.identical, "identical rows are live and stay"),
                 (settled.different, "rows are live with other values and stay so"),
                 (settled.ghosts, "live rows are not in the snapshot and stay"),

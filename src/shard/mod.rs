@@ -6,14 +6,15 @@
 //!           statistics(), values(), probe()                    for `init`: sampled, bounded
 //!           prepare_journal(), journal()                       the engine's own schema
 //!           begin(tenant) ──► Session   one transaction
-//! Session   disable_triggers(), ask(rows), write(table)…, delete_queued(rows), broken_reference(key), collision(key),
-//!           read_back(table)…, tables_with_rows(), write_set(), record(entry), commit() | abort()
+//! Session   disable_triggers(), ask(rows), write(table)…, delete_queued(rows),
+//!           update(table), extra(table), delete(rows), broken_reference(key), collision(key), read_back(table)…,
+//!           tables_with_rows(), write_set(), record(entry), commit() | abort()
 //! ```
 //!
-//! Invariants. A session issues only INSERT or COPY on user tables, and DELETE on declared deletion queues (P2).
-//! Dropping a session without commit rolls back. The journal row commits with the rows (P4). No lock above ROW
-//! EXCLUSIVE on user tables, and lock time-outs on every statement (P7). The folders of the back ends hold files of the
-//! same names (`constraints`: only where triggers can be turned off).
+//! Invariants. A session issues only INSERT or COPY on user tables, and DELETE on declared deletion queues (P2), but
+//! for update() and delete() of repairs. Dropping a session without commit rolls back. The journal row commits with the
+//! rows (P4). No lock above ROW EXCLUSIVE on user tables, and lock time-outs on every statement (P7). The folders of
+//! the back ends hold files of the same names (`constraints`: only where triggers can be turned off).
 
 mod ask;
 pub mod postgres;
@@ -31,6 +32,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::model::wire::Tuples;
 pub use crate::model::{Chunk, ChunkStream};
 use crate::model::{
     DatabaseIdentity, DatabaseUrl, Fingerprint, ForeignKey, OwnedTable, PlanHash, QueueLink, Sequence,
@@ -61,6 +63,10 @@ pub struct Facts {
     pub unlockable: BTreeSet<TableName>,
     /// Tables that [`Session::delete_queued`] cannot be had for, and why.
     pub undeletable: BTreeMap<TableName, String>,
+    /// Tables whose rows the role may not update (every column), or not delete: repairs do.
+    pub no_update: BTreeSet<TableName>,
+    /// See above.
+    pub no_delete: BTreeSet<TableName>,
     /// Materialised views and the tables that they are made of.
     pub materialized: BTreeMap<TableName, BTreeSet<TableName>>,
 }
@@ -219,8 +225,25 @@ pub trait Session: Ask {
     /// first.
     async fn write(&mut self, table: &OwnedTable, chunks: ChunkStream) -> Result<u64>;
 
-    /// Deletes the entries of a deletion queue about these rows: the only DELETE there is. Returns how many.
+    /// Deletes the entries of a deletion queue about these rows: the only DELETE of a restore. Returns how
+    /// many.
     async fn delete_queued(&mut self, rows: &Rows<'_>, link: &QueueLink) -> Result<u64>;
+
+    /// Gives live rows the values of these, found by primary key; returns how many the database says it changed. Only
+    /// for repairs.
+    async fn update(&mut self, table: &OwnedTable, chunks: ChunkStream) -> Result<u64>;
+
+    /// The rows of the tenant that this transaction sees in `table` and that are not among `known`, which says how
+    /// often each hash may occur. All are held in memory.
+    async fn extra(
+        &mut self,
+        table: &OwnedTable,
+        tenant: &TenantId,
+        known: HashMap<u128, u64>,
+    ) -> Result<Tuples>;
+
+    /// Deletes exactly these rows of the tenant, each once. Only for repairs.
+    async fn delete(&mut self, table: &OwnedTable, tenant: &TenantId, rows: &Tuples) -> Result<()>;
 
     /// Moves a sequence forward if it stands before `restored_max` (the last value in its direction); never back.
     async fn advance_sequence(&mut self, sequence: &Sequence, restored_max: i64) -> Result<()>;

@@ -81,6 +81,14 @@ impl LiveRows {
         self.identity.is_some()
     }
 
+    /// Whether two rows have the same key.
+    pub fn is_same(&self, one: &[u8], other: &[u8]) -> Result<bool> {
+        match &self.identity {
+            Some(key) => Ok(key.whole(one)? == key.whole(other)?),
+            None => Ok(false),
+        }
+    }
+
     /// The hashes of the rows that nothing took.
     pub fn left(&self) -> HashMap<u128, u64> {
         let keyed = self.by_key.values().map(|hash| (*hash, 1));

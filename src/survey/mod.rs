@@ -37,7 +37,7 @@ use crate::snapshot::{self, Selector, Snapshot, Store};
 use crate::source::snapshot_store::SnapshotSource;
 use crate::source::{Scan, Source};
 pub use damage::{Damage, DamagedTenant, Look};
-use standing::{Comparison, Parents};
+use standing::{Comparison, Parents, Scope};
 use tombstones::Erased;
 
 /// Every shard of a configuration with its snapshot.
@@ -241,16 +241,18 @@ impl Surveyed {
             |owned: &OwnedTable| drift.get(&owned.table.name).is_some_and(|it| !it.drift.refused.is_empty());
         let comparable = !involved.iter().any(|owned| is_refused(owned) && is_held(owned));
         let mut erased = Erased::new(self, &request.tombstones, &involved)?;
-        let strict = self.server_proves(
-            request,
-            involved.iter().filter(|owned| is_held(owned)).map(|owned| &owned.table.name),
-        );
+        let strict = self.server_proves(request, involved.iter().filter(|owned| is_held(owned)));
         let (mut standings, mut parents, mut open) = (BTreeMap::new(), Parents::new(strict), Vec::new());
+        let scope = Scope {
+            shard: self.shard.as_ref(),
+            tables: &self.facts.tables,
+            involved: &involved,
+            queues: &queues,
+            repairs: request.repair.is_some(),
+        };
         for tenant in tenants {
-            let (shard, tables) = (self.shard.as_ref(), self.facts.tables.as_slice());
-            let mut comparison = comparable.then(|| {
-                Comparison::new(shard, tenant, tables, &involved, &queues, &mut parents, &mut erased)
-            });
+            let mut comparison =
+                comparable.then(|| Comparison::new(scope, tenant, &mut parents, &mut erased));
             for (owned, live) in involved.iter().zip(&live) {
                 let changed = drift.entry(owned.table.name.clone()).or_default();
                 let live_rows = live.get(tenant).copied().unwrap_or_default();
@@ -280,7 +282,7 @@ impl Surveyed {
             rules: self.config.tenancy.clone(),
             live: self.facts.identity.clone(),
             live_tables: self.facts.tables.clone(),
-            obstacles: self.facts.obstacles.clone(),
+            obstacles: self.obstacles(request),
             warnings: [self.facts.warnings.clone(), self.ties(tenants), erased.warnings()].concat(),
             renamed: self.renamed(),
             drift,
@@ -293,16 +295,33 @@ impl Surveyed {
             contents,
             standings,
             policies,
+            repair: request.repair,
         })
     }
 
     /// Whether the server will check the keys of rows of these tables, as the plan will choose.
-    fn server_proves<'a>(&self, request: &Request, held: impl Iterator<Item = &'a TableName>) -> bool {
-        let held: BTreeSet<&TableName> = held.collect();
+    fn server_proves<'a>(&self, request: &Request, held: impl Iterator<Item = &'a OwnedTable>) -> bool {
+        let held: BTreeSet<&TableName> = held.map(|owned| &owned.table.name).collect();
         let tables = self.facts.tables.iter().filter(|table| held.contains(&table.name));
-        request.constraints == ConstraintsChoice::Only(Prover::Server)
+        request.repair.is_some()
+            || request.constraints == ConstraintsChoice::Only(Prover::Server)
             || constraints::obstacle(self.facts.triggers_stay_on.as_deref(), &self.facts.unlockable, tables)
                 .is_some()
+    }
+
+    /// What keeps the role from writing to a table; a repair needs more than a restore.
+    fn obstacles(&self, request: &Request) -> BTreeMap<TableName, Vec<String>> {
+        let mut obstacles = self.facts.obstacles.clone();
+        let Some(repair) = request.repair else { return obstacles };
+        let lacking =
+            [("update", true, &self.facts.no_update), ("delete", repair.delete_extra, &self.facts.no_delete)];
+        for (privilege, _, tables) in lacking.into_iter().filter(|(_, needed, _)| *needed) {
+            for table in tables {
+                let obstacle = format!("role '{}' has no {privilege} privilege on it", self.facts.role);
+                obstacles.entry(table.clone()).or_default().push(obstacle);
+            }
+        }
+        obstacles
     }
 
     /// What ties the tenants to others.

@@ -46,6 +46,19 @@ impl Parents {
 /// References of one tenant that neither its own rows nor live ones answer, by table.
 pub(super) struct Unanswered(pub Vec<(TableName, Vec<(u128, Open)>)>);
 
+/// What is the same for all tenants of a shard.
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'a> {
+    pub shard: &'a dyn Shard,
+    /// All tables, as they are live.
+    pub tables: &'a [Table],
+    /// Those that tenants own rows of.
+    pub involved: &'a [OwnedTable],
+    pub queues: &'a [QueueLink],
+    /// Whether rows that are live with other values are written too.
+    pub repairs: bool,
+}
+
 /// One tenant in one shard.
 pub(super) struct Comparison<'a> {
     shard: &'a dyn Shard,
@@ -55,6 +68,8 @@ pub(super) struct Comparison<'a> {
     queues: &'a [QueueLink],
     parents: &'a mut Parents,
     erased: &'a mut Erased,
+    /// Whether rows that are live with other values are written too.
+    repairs: bool,
     /// Keys of the tenant's own rows that some foreign key may point at.
     present: HashMap<(TableName, Vec<String>), HashSet<u128>>,
     /// References that nothing live answers: by table, key and hash.
@@ -71,16 +86,14 @@ pub(super) struct Open {
 }
 
 impl<'a> Comparison<'a> {
-    /// `involved` are the tables that tenants own rows of.
+    /// Nothing is compared yet.
     pub fn new(
-        shard: &'a dyn Shard,
+        scope: Scope<'a>,
         tenant: &'a TenantId,
-        tables: &'a [Table],
-        involved: &[OwnedTable],
-        queues: &'a [QueueLink],
         parents: &'a mut Parents,
         erased: &'a mut Erased,
     ) -> Self {
+        let Scope { shard, tables, involved, queues, repairs } = scope;
         let is_involved = |name: &TableName| involved.iter().any(|owned| owned.table.name == *name);
         let keys =
             tables.iter().filter(|table| is_involved(&table.name)).flat_map(|table| &table.foreign_keys);
@@ -88,7 +101,7 @@ impl<'a> Comparison<'a> {
             .filter(|key| is_involved(&key.parent))
             .map(|key| ((key.parent.clone(), key.parent_columns.clone()), HashSet::new()))
             .collect();
-        Self { shard, tenant, tables, queues, parents, erased, present, open: BTreeMap::new() }
+        Self { shard, tenant, tables, queues, parents, erased, repairs, present, open: BTreeMap::new() }
     }
 
     /// Begins with a table, in its live shape, of which the tenant has so many live rows.
@@ -160,12 +173,24 @@ pub(super) struct Compared<'t, 'a> {
     tallies: Tallies,
 }
 
-/// Rows of a chunk that are not live.
-struct Absent<'c> {
+/// Rows of a chunk that are to be written.
+struct Wanted<'c> {
     batch: &'c RecordBatch,
     tuples: Tuples,
     /// Their positions in the batch.
     places: Vec<usize>,
+}
+
+impl<'c> Wanted<'c> {
+    fn of(batch: &'c RecordBatch) -> Self {
+        Self { batch, tuples: Tuples::default(), places: Vec::new() }
+    }
+
+    fn push(&mut self, row: usize, tuple: &[u8]) {
+        self.tuples.bytes.extend_from_slice(tuple);
+        self.tuples.ends.push(self.tuples.bytes.len());
+        self.places.push(row);
+    }
 }
 
 impl Compared<'_, '_> {
@@ -175,7 +200,7 @@ impl Compared<'_, '_> {
         let erased = self.of.erased.rows(table, &chunk.batch);
         self.note_present(&chunk.tuples, &erased)?;
         let elsewhere = self.live_with_others(chunk).await?;
-        let mut absent = Absent { batch: &chunk.batch, tuples: Tuples::default(), places: Vec::new() };
+        let (mut absent, mut changed) = (Wanted::of(&chunk.batch), Wanted::of(&chunk.batch));
         for (row, tuple) in chunk.tuples.iter().enumerate() {
             let hash = row_hash(tuple);
             if erased.contains(&row) {
@@ -189,9 +214,7 @@ impl Compared<'_, '_> {
                 Stand::Absent => {
                     self.standing.absent.add(hash);
                     self.standing.absent_bytes += tuple.len() as u64;
-                    absent.tuples.bytes.extend_from_slice(tuple);
-                    absent.tuples.ends.push(absent.tuples.bytes.len());
-                    absent.places.push(row);
+                    absent.push(row, tuple);
                     continue;
                 }
                 Stand::Identical => {
@@ -200,14 +223,21 @@ impl Compared<'_, '_> {
                 }
                 Stand::Different => {
                     self.standing.different += 1;
+                    self.standing.changed.add(hash);
+                    if self.of.repairs {
+                        changed.push(row, tuple);
+                    }
                     Reason::Different
                 }
             };
             self.tallies.add(reason, 1, || row_name(table, &chunk.batch, row));
         }
-        self.ask_for_keys(&absent).await?;
         self.ask_for_queued(&absent).await?;
-        self.ask_for_parents(&absent).await
+        for (wanted, changed) in [(absent, false), (changed, true)] {
+            self.ask_for_keys(&wanted, changed).await?;
+            self.ask_for_parents(&wanted).await?;
+        }
+        Ok(())
     }
 
     /// Ends the table.
@@ -215,6 +245,9 @@ impl Compared<'_, '_> {
         let mut left = self.live.left();
         self.standing.live = self.live.all();
         self.standing.ghosts = left.values().sum();
+        let extra = left.iter().flat_map(|(hash, count)| std::iter::repeat_n(*hash, *count as usize));
+        extra.for_each(|hash| self.standing.extra.add(hash));
+        self.standing.is_keyed = self.live.is_keyed();
         if self.standing.ghosts > 0 {
             self.name_ghosts(&mut left).await?;
         }
@@ -257,22 +290,27 @@ impl Compared<'_, '_> {
         Ok(answers.into_iter().map(|answer| answer.row).collect())
     }
 
-    async fn ask_for_keys(&mut self, absent: &Absent<'_>) -> Result<()> {
-        let rows = Rows { owned: self.owned, tuples: &absent.tuples };
+    async fn ask_for_keys(&mut self, wanted: &Wanted<'_>, changed: bool) -> Result<()> {
+        let rows = Rows { owned: self.owned, tuples: &wanted.tuples };
         let mut named: HashSet<(usize, u128)> = HashSet::new();
         for key in &self.keys {
             for answer in self.of.shard.ask(&rows, &Question::Taken(key)).await? {
                 let Some(live) = answer.live else { continue };
-                let own = &absent.tuples.bytes[..absent.tuples.ends[answer.row]];
-                let start = answer.row.checked_sub(1).map_or(0, |before| absent.tuples.ends[before]);
+                let own = &wanted.tuples.bytes[..wanted.tuples.ends[answer.row]];
+                let start = answer.row.checked_sub(1).map_or(0, |before| wanted.tuples.ends[before]);
                 let hash = row_hash(&live.tuple);
-                let is_itself = !self.live.is_keyed() && hash == row_hash(&own[start..]);
+                let own = &own[start..];
+                let is_itself = if self.live.is_keyed() {
+                    changed && self.live.is_same(own, &live.tuple)?
+                } else {
+                    hash == row_hash(own)
+                };
                 // One live row that takes several keys is told once.
                 if is_itself || !named.insert((answer.row, hash)) {
                     continue;
                 }
                 let reason = Reason::Taken { key: key.name.clone() };
-                let named = name_taken(self.owned, absent, answer.row, &live);
+                let named = name_taken(self.owned, wanted, answer.row, &live);
                 self.tallies.add(reason, 1, || named);
             }
         }
@@ -280,7 +318,7 @@ impl Compared<'_, '_> {
     }
 
     /// Counts the entries of deletion queues about rows that come back.
-    async fn ask_for_queued(&mut self, absent: &Absent<'_>) -> Result<()> {
+    async fn ask_for_queued(&mut self, absent: &Wanted<'_>) -> Result<()> {
         let rows = Rows { owned: self.owned, tuples: &absent.tuples };
         for link in self.of.queues.iter().filter(|link| link.table == self.owned.table.name) {
             let entries = self.of.shard.ask(&rows, &Question::Queued(link)).await?.len() as u64;
@@ -291,7 +329,7 @@ impl Compared<'_, '_> {
         Ok(())
     }
 
-    async fn ask_for_parents(&mut self, absent: &Absent<'_>) -> Result<()> {
+    async fn ask_for_parents(&mut self, wanted: &Wanted<'_>) -> Result<()> {
         let table = &self.owned.table;
         let strict = self.of.parents.strict;
         for key in table.foreign_keys.iter().filter(|key| key.validated || strict) {
@@ -304,7 +342,7 @@ impl Compared<'_, '_> {
             let mut asked: Vec<(u128, usize)> = Vec::new();
             let mut waiting: HashMap<u128, u64> = HashMap::new();
             let mut tuples = Tuples::default();
-            for (row, tuple) in absent.tuples.iter().enumerate() {
+            for (row, tuple) in wanted.tuples.iter().enumerate() {
                 let Some(hash) = columns.reference(tuple)? else { continue };
                 if known.contains(&hash) || own.is_some_and(|own| own.contains(&hash)) {
                     continue;
@@ -334,8 +372,8 @@ impl Compared<'_, '_> {
                     known.insert(hash);
                     continue;
                 }
-                let named = row_name(table, absent.batch, absent.places[row]);
-                let target = columns.shown(table, absent.batch, absent.places[row]);
+                let named = row_name(table, wanted.batch, wanted.places[row]);
+                let target = columns.shown(table, wanted.batch, wanted.places[row]);
                 let named = format!("{named} at {target}");
                 let rows = waiting.get(&hash).copied().unwrap_or(1);
                 open.insert(hash, Open { key: key.clone(), rows, named, exact });
@@ -346,9 +384,9 @@ impl Compared<'_, '_> {
 }
 
 /// Both rows, and whose the live one is.
-fn name_taken(owned: &OwnedTable, absent: &Absent<'_>, row: usize, live: &LiveRow) -> String {
+fn name_taken(owned: &OwnedTable, wanted: &Wanted<'_>, row: usize, live: &LiveRow) -> String {
     let table = &owned.table;
-    let own = row_name(table, absent.batch, absent.places[row]);
+    let own = row_name(table, wanted.batch, wanted.places[row]);
     let mut decoder = Decoder::new(std::sync::Arc::new(table.clone()));
     let theirs = match decoder.push(None, &live.tuple) {
         Ok(()) => row_name(table, &decoder.finish(), 0),

@@ -6,8 +6,7 @@ use crate::error::{Error, Result};
 use crate::model::{OwnedTable, TableName};
 use crate::shard::{TableWrites, WriteSet};
 
-/// Compares what a transaction wrote with the rows it was to insert, and those it was to delete from deletion queues,
-/// table by table. Anything else (a trigger's
+/// Compares what a transaction wrote with the rows it was to write, table by table. Anything else (a trigger's
 /// update, a cascade, a rule's insert) is an error that names the table and the triggers that may have done it:
 /// with `triggers_off`, those that fire all the same.
 pub fn check_write_set(
@@ -19,16 +18,18 @@ pub fn check_write_set(
     let names: BTreeSet<&TableName> = expected.keys().chain(written.tables.keys()).collect();
     let mut wrong = Vec::new();
     for name in names {
-        let wanted = expected.get(name).copied().unwrap_or_default();
+        let planned = expected.get(name).copied().unwrap_or_default();
         let found = written.tables.get(name).copied().unwrap_or_default();
-        if found != wanted {
-            let deleted = match wanted.deleted {
-                0 => String::new(),
-                entries => format!(" and {entries} deleted"),
+        if found != planned {
+            let TableWrites { inserted, updated, deleted } = planned;
+            let more = match (updated, deleted) {
+                (0, 0) => String::new(),
+                (0, _) => format!(" and {deleted} deleted"),
+                _ => format!(", {updated} updated and {deleted} deleted"),
             };
             wrong.push(format!(
-                "table '{name}': {} inserted, {} updated, {} deleted, where {} were to be inserted{deleted}",
-                found.inserted, found.updated, found.deleted, wanted.inserted
+                "table '{name}': {} inserted, {} updated, {} deleted, where {inserted} were to be inserted{more}",
+                found.inserted, found.updated, found.deleted
             ));
         }
     }

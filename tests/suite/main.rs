@@ -35,6 +35,7 @@ mod postgres {
     pub mod support;
 }
 mod property;
+mod repair;
 mod rescue;
 mod saas;
 mod snapshot_store {

@@ -8,6 +8,7 @@
 //! when the stream is first polled, so that streams may be opened together and read one by one. Dropping the
 //! stream closes the queue, which ends the task and with it the SELECT.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::ops::DerefMut;
 use std::sync::Arc;
@@ -142,6 +143,31 @@ pub async fn hashes(
     }
     compute(move || hashes(tuples)).await?.into_iter().for_each(&mut seen);
     Ok(())
+}
+
+/// The rows of such a SELECT that are not among `known`, which says how often each hash may occur.
+pub async fn extra(
+    connection: &mut SqliteConnection,
+    table: &Table,
+    select: Select,
+    mut known: HashMap<u128, u64>,
+) -> Result<Tuples> {
+    let encoder = RowEncoder::new(table, 0);
+    let mut extra = Tuples::default();
+    // Safe: made by `owner`, which quotes names and binds ids.
+    let mut rows = sqlx::query_with(AssertSqlSafe(select.sql), select.arguments).fetch(connection);
+    while let Some(row) = rows.try_next().await.map_err(|error| unreadable(&table.name, error))? {
+        let mut tuple = Tuples::default();
+        encoder.push(&row, &mut tuple).map_err(|error| unreadable(&table.name, error))?;
+        match known.get_mut(&row_hash(&tuple.bytes)).filter(|left| **left > 0) {
+            Some(left) => *left -= 1,
+            None => {
+                extra.bytes.extend_from_slice(&tuple.bytes);
+                extra.ends.push(extra.bytes.len());
+            }
+        }
+    }
+    Ok(extra)
 }
 
 fn append(encoder: &RowEncoder, row: &SqliteRow, out: &mut OwnedTuples) -> Result<(), ValueError> {

@@ -26,7 +26,7 @@ pub struct RowTypes(Mutex<BTreeMap<TableName, Arc<RowType>>>);
 
 impl RowTypes {
     /// The row type of a table.
-    pub async fn get(
+    pub(super) async fn get(
         &self,
         connection: &mut PgConnection,
         relations: &Relations,

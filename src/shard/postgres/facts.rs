@@ -18,7 +18,8 @@ const TABLES: &str = concat!(
     with_user_tables!(),
     "select schema, name, has_schema_privilege(n.oid, 'usage'), has_table_privilege(u.oid, 'select'),
             has_table_privilege(u.oid, 'insert'), row_security_active(u.oid),
-            has_any_column_privilege(u.oid, 'update')
+            has_any_column_privilege(u.oid, 'update'), has_table_privilege(u.oid, 'update'),
+            has_table_privilege(u.oid, 'delete')
      from user_tables u join pg_namespace n on n.nspname = u.schema"
 );
 
@@ -76,8 +77,7 @@ pub async fn read(connection: &mut PgConnection) -> Result<Facts> {
             add(&mut obstacles, &table.name, obstacle.to_owned());
         }
     }
-    let mut unlockable = BTreeSet::new();
-    table_obstacles(connection, &role, &mut obstacles, &mut unlockable).await.map_err(unable)?;
+    let lacking = table_obstacles(connection, &role, &mut obstacles).await.map_err(unable)?;
     sequence_obstacles(connection, &role, &catalog, &mut obstacles).await.map_err(unable)?;
     for found in &catalog.unsendable {
         let obstacle = format!("column '{}': type '{}' has no binary form", found.column, found.type_name);
@@ -94,7 +94,9 @@ pub async fn read(connection: &mut PgConnection) -> Result<Facts> {
         obstacles,
         warnings: Vec::new(),
         triggers_stay_on,
-        unlockable,
+        unlockable: lacking.lock,
+        no_update: lacking.update,
+        no_delete: lacking.delete,
         undeletable,
         materialized,
     })
@@ -104,18 +106,32 @@ fn add(obstacles: &mut Obstacles, table: &TableName, obstacle: String) {
     obstacles.entry(table.clone()).or_default().push(obstacle);
 }
 
+/// Tables that the role may not do something with that only some plans need.
+#[derive(Default)]
+struct Lacking {
+    lock: BTreeSet<TableName>,
+    update: BTreeSet<TableName>,
+    delete: BTreeSet<TableName>,
+}
+
 async fn table_obstacles(
     connection: &mut PgConnection,
     role: &str,
     obstacles: &mut Obstacles,
-    unlockable: &mut BTreeSet<TableName>,
-) -> Result<(), sqlx::Error> {
-    let rows: Vec<(String, String, bool, bool, bool, bool, bool)> =
-        sqlx::query_as(TABLES).fetch_all(connection).await?;
-    for (schema, name, usage, select, insert, row_security, update) in rows {
+) -> Result<Lacking, sqlx::Error> {
+    type Row = (String, String, bool, bool, bool, bool, bool, bool, bool);
+    let rows: Vec<Row> = sqlx::query_as(TABLES).fetch_all(connection).await?;
+    let mut rare = Lacking::default();
+    for (schema, name, usage, select, insert, row_security, update, update_all, delete) in rows {
         let table = TableName::new(schema, name);
         if !usage || !select || !update || row_security {
-            unlockable.insert(table.clone());
+            rare.lock.insert(table.clone());
+        }
+        if !update_all {
+            rare.update.insert(table.clone());
+        }
+        if !delete {
+            rare.delete.insert(table.clone());
         }
         let lacking = [(usage, "usage"), (select, "select"), (insert, "insert")];
         for (_, privilege) in lacking.into_iter().filter(|(granted, _)| !granted) {
@@ -131,7 +147,7 @@ async fn table_obstacles(
             add(obstacles, &table, obstacle);
         }
     }
-    Ok(())
+    Ok(rare)
 }
 
 async fn undeletable(

@@ -22,7 +22,7 @@ use super::super::{
     Answer, Ask, Broken, Chunk, ChunkStream, Claim, Collision, JournalEntry, Question, Rows, Session,
     TableWrites, WriteSet,
 };
-use super::{ask, constraints, journal, queue};
+use super::{ask, constraints, journal, queue, repair};
 use crate::bridge::compute;
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
@@ -202,6 +202,48 @@ impl Session for PostgresSession {
         Ok(deleted)
     }
 
+    async fn update(&mut self, table: &OwnedTable, mut chunks: ChunkStream) -> Result<u64> {
+        self.begin_step()?;
+        let mut updated = 0;
+        while let Some(chunk) = chunks.next().await {
+            let (connection, relations, row_types) = (&mut self.connection, &self.relations, &self.row_types);
+            updated += repair::update(connection, relations, row_types, &table.table, &chunk?.tuples).await?;
+        }
+        self.sound = true;
+        Ok(updated)
+    }
+
+    async fn extra(
+        &mut self,
+        table: &OwnedTable,
+        tenant: &TenantId,
+        mut known: HashMap<u128, u64>,
+    ) -> Result<Tuples> {
+        self.begin_step()?;
+        let mut extra = Tuples::default();
+        self.copy_out(table, tenant, |hash, tuple| match known.get_mut(&hash).filter(|left| **left > 0) {
+            Some(left) => *left -= 1,
+            None => {
+                extra.bytes.extend_from_slice(tuple);
+                extra.ends.push(extra.bytes.len());
+            }
+        })
+        .await?;
+        self.sound = true;
+        Ok(extra)
+    }
+
+    async fn delete(&mut self, table: &OwnedTable, tenant: &TenantId, rows: &Tuples) -> Result<()> {
+        self.begin_step()?;
+        let unable = |error| failure(format!("unable to name tenant '{tenant}'"), error);
+        self.set_tenant(tenant).await.map_err(unable)?;
+        let predicate = self.belongs_to(table)?;
+        let (connection, relations, row_types) = (&mut self.connection, &self.relations, &self.row_types);
+        repair::delete(connection, relations, row_types, &table.table, &predicate, rows).await?;
+        self.sound = true;
+        Ok(())
+    }
+
     async fn advance_sequence(&mut self, sequence: &Sequence, restored_max: i64) -> Result<()> {
         self.begin_step()?;
         let unable = |error| failure(format!("unable to move sequence '{}' forward", sequence.name), error);
@@ -213,7 +255,7 @@ impl Session for PostgresSession {
     async fn read_back(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint> {
         self.begin_step()?;
         let mut fingerprint = Fingerprint::default();
-        self.copy_out(table, tenant, |hash| fingerprint.add(hash)).await?;
+        self.copy_out(table, tenant, |hash, _| fingerprint.add(hash)).await?;
         self.sound = true;
         Ok(fingerprint)
     }
@@ -221,7 +263,7 @@ impl Session for PostgresSession {
     async fn row_hashes(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<HashMap<u128, u64>> {
         self.begin_step()?;
         let mut hashes = HashMap::new();
-        self.copy_out(table, tenant, |hash| *hashes.entry(hash).or_default() += 1).await?;
+        self.copy_out(table, tenant, |hash, _| *hashes.entry(hash).or_default() += 1).await?;
         self.sound = true;
         Ok(hashes)
     }
@@ -438,12 +480,12 @@ impl PostgresSession {
         owner::belongs_to(&self.relations, &owned.table.name, &owned.owners, TENANT_FROM_SETTING)
     }
 
-    /// Hashes all rows of the tenant in a table.
+    /// Hands over all rows of the tenant in a table, with their hashes.
     async fn copy_out(
         &mut self,
         table: &OwnedTable,
         tenant: &TenantId,
-        mut seen: impl FnMut(u128) + Send,
+        mut seen: impl FnMut(u128, &[u8]) + Send,
     ) -> Result<()> {
         let name = &table.table.name;
         let unable = |error| failure(format!("unable to read back table '{name}'"), error);
@@ -459,17 +501,20 @@ impl PostgresSession {
             framing.read(&chunk.map_err(unable)?, &mut tuples).map_err(broken)?;
             if tuples.len() >= BATCH_ROWS_MAX || tuples.bytes.len() >= BATCH_BYTES_MAX {
                 let full = std::mem::take(&mut tuples);
-                compute(move || hashes(&full)).await?.into_iter().for_each(&mut seen);
+                let (full, hashes) = compute(move || hashed(full)).await?;
+                hashes.into_iter().zip(full.iter()).for_each(|(hash, tuple)| seen(hash, tuple));
             }
         }
         framing.finish().map_err(broken)?;
-        compute(move || hashes(&tuples)).await?.into_iter().for_each(&mut seen);
+        let (tuples, hashes) = compute(move || hashed(tuples)).await?;
+        hashes.into_iter().zip(tuples.iter()).for_each(|(hash, tuple)| seen(hash, tuple));
         Ok(())
     }
 }
 
-fn hashes(tuples: &Tuples) -> Vec<u128> {
-    tuples.iter().map(row_hash).collect()
+fn hashed(tuples: Tuples) -> (Tuples, Vec<u128>) {
+    let hashes = tuples.iter().map(row_hash).collect();
+    (tuples, hashes)
 }
 
 /// Ends a COPY whose rows cannot be had. The session is unsound from here on, so it does not matter how that

@@ -60,7 +60,7 @@ pub fn over(rows: &Rows<'_>, sql: &str) -> Result<Vec<Query<'static, Sqlite, Sql
     Ok(queries)
 }
 
-fn decode(table: &Table, tuples: &Tuples) -> Result<arrow::array::RecordBatch> {
+pub(super) fn decode(table: &Table, tuples: &Tuples) -> Result<arrow::array::RecordBatch> {
     let mut decoder = Decoder::new(std::sync::Arc::new(table.clone()));
     for tuple in tuples.iter() {
         decoder.push(None, tuple).map_err(|error| {
@@ -71,7 +71,7 @@ fn decode(table: &Table, tuples: &Tuples) -> Result<arrow::array::RecordBatch> {
 }
 
 /// The rows as a common table `k`.
-fn asked(table: &Table, first: usize, count: usize) -> String {
+pub(super) fn asked(table: &Table, first: usize, count: usize) -> String {
     let columns: Vec<String> = table.stored_columns().map(|column| quote_identifier(&column.name)).collect();
     let marks = ", ?".repeat(columns.len());
     let values: Vec<String> = (first..first + count).map(|row| format!("({row}{marks})")).collect();

@@ -46,6 +46,8 @@ pub async fn read(shard: &SqliteShard) -> Result<Facts> {
         triggers_stay_on: Some("SQLite cannot write without firing triggers".to_owned()),
         unlockable: BTreeSet::new(),
         undeletable,
+        no_update: BTreeSet::new(),
+        no_delete: BTreeSet::new(),
         materialized: BTreeMap::new(),
     })
 }

@@ -16,6 +16,7 @@ mod journal;
 mod probe;
 mod queue;
 mod read;
+mod repair;
 mod session;
 
 use std::collections::BTreeMap;

@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteOperation, UpdateHoo
 use sqlx::{AssertSqlSafe, query};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{SqliteShard, ask, journal, queue};
+use super::{SqliteShard, ask, journal, queue, repair};
 use crate::database::sqlite::catalog::{JOURNAL_TABLE, SCHEMA, tables_without_rowid};
 use crate::database::sqlite::error::{explain, is_busy};
 use crate::database::sqlite::values::Parameters;
@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::limits::{
     RETRY_DELAY, SQLITE_CLAIM_ATTEMPTS_MAX, SQLITE_INSERT_ROWS_MAX, SQLITE_PARAMETERS_MAX, TABLES_ASKED_MAX,
 };
+use crate::model::wire::Tuples;
 use crate::model::{
     Fingerprint, OwnedTable, PlanHash, QueueLink, Sequence, Table, TableName, TenantId, quote_identifier,
 };
@@ -168,6 +169,39 @@ impl Session for SqliteSession {
         Ok(deleted)
     }
 
+    async fn update(&mut self, table: &OwnedTable, mut chunks: ChunkStream) -> Result<u64> {
+        let table = &table.table;
+        self.begin_step()?;
+        let mut updated = 0;
+        while let Some(chunk) = chunks.next().await {
+            updated += repair::update(&mut self.connection, table, &chunk?.batch).await?;
+        }
+        if let Some(unseen) = self.unseen.get_mut(&table.name.table) {
+            unseen.updated += updated;
+        }
+        self.sound = true;
+        Ok(updated)
+    }
+
+    async fn extra(
+        &mut self,
+        table: &OwnedTable,
+        tenant: &TenantId,
+        known: HashMap<u128, u64>,
+    ) -> Result<Tuples> {
+        rows::extra(&mut self.connection, &table.table, owner::select_stored(table, tenant)?, known).await
+    }
+
+    async fn delete(&mut self, table: &OwnedTable, _tenant: &TenantId, rows: &Tuples) -> Result<()> {
+        self.begin_step()?;
+        let deleted = repair::delete(&mut self.connection, &table.table, rows).await?;
+        if let Some(unseen) = self.unseen.get_mut(&table.table.name.table) {
+            unseen.deleted += deleted;
+        }
+        self.sound = true;
+        Ok(())
+    }
+
     /// Nothing to move: SQLite has no sequences, and AUTOINCREMENT follows the ids that are inserted.
     async fn advance_sequence(&mut self, _sequence: &Sequence, _restored_max: i64) -> Result<()> {
         Ok(())
@@ -217,10 +251,11 @@ impl Session for SqliteSession {
             named += writes.inserted + writes.updated + writes.deleted;
             tables.insert(TableName::new(SCHEMA, table), *writes);
         }
-        for (table, own) in self.unseen.iter().filter(|(_, own)| own.inserted + own.deleted > 0) {
-            named += own.inserted + own.deleted;
+        for (table, own) in self.unseen.iter().filter(|(_, own)| **own != TableWrites::default()) {
+            named += own.inserted + own.updated + own.deleted;
             let writes = tables.entry(TableName::new(SCHEMA, table)).or_default();
             writes.inserted += own.inserted;
+            writes.updated += own.updated;
             writes.deleted += own.deleted;
         }
         tables.remove(&TableName::new(SCHEMA, JOURNAL_TABLE));

@@ -1,0 +1,73 @@
+//! What a repair does beyond inserting: rows get the snapshot's values again, and extra rows go. Exactly those that the
+//! plan has counted; the read-back and the write set look at the result.
+
+use std::collections::HashMap;
+
+use futures::StreamExt;
+
+use super::kept::{self, Kept, take};
+use super::transaction::Steps;
+use crate::error::{Error, Result};
+use crate::model::{Fingerprint, OwnedTable, row_hash};
+use crate::plan::TenantTable;
+use crate::shard::Session;
+
+/// What helps where the live rows are not those of the plan.
+const AGAIN: &str = "make a new plan; it shows what is live now";
+
+impl Steps<'_> {
+    /// Gives the changed rows of a table the snapshot's values.
+    pub(super) async fn update(
+        &self,
+        session: &mut dyn Session,
+        owned: &OwnedTable,
+        rows: &TenantTable,
+        changed: Kept,
+    ) -> Result<()> {
+        let wanted = rows.repaired().map_or(0, |repaired| repaired.updated);
+        if wanted == 0 {
+            return Ok(());
+        }
+        let updated = session.update(owned, kept::only(self.rows_of(owned).await?, changed)).await?;
+        if updated == wanted {
+            return Ok(());
+        }
+        Err(Error::failed(format!(
+            "unable to repair table '{}': {updated} of {wanted} rows took the snapshot's values",
+            rows.table
+        ))
+        .hint("a trigger may refuse the UPDATE, or rows changed in this moment: make a new plan"))
+    }
+
+    /// Deletes the extra rows, children first. Only now does no row point at them any more that was to be changed.
+    pub(super) async fn delete_extra(
+        &self,
+        session: &mut dyn Session,
+        tables: &[(&OwnedTable, &TenantTable)],
+    ) -> Result<()> {
+        for (owned, rows) in tables.iter().rev() {
+            let Some(wanted) = rows.repaired().map(|repaired| repaired.deleted).filter(|rows| rows.rows > 0)
+            else {
+                continue;
+            };
+            let mut known: HashMap<u128, u64> = HashMap::new();
+            let mut chunks = self.rows_of(owned).await?;
+            while let Some(chunk) = chunks.next().await {
+                chunk?.tuples.iter().for_each(|tuple| *known.entry(row_hash(tuple)).or_default() += 1);
+            }
+            for erased in rows.settled.iter().flat_map(|settled| &settled.erased) {
+                take(&mut known, erased.0);
+            }
+            let extra = session.extra(owned, &self.tenant.id, known).await?;
+            if Fingerprint::of(&extra) != wanted {
+                return Err(Error::failed(format!(
+                    "unable to repair table '{}': its extra rows are not those of the plan",
+                    rows.table
+                ))
+                .hint(AGAIN));
+            }
+            session.delete(owned, &self.tenant.id, &extra).await?;
+        }
+        Ok(())
+    }
+}
