@@ -59,6 +59,10 @@ pub const TENANT_ID_BYTES_MAX: usize = 256;
 /// Bytes of a plan, manifest or configuration file that is read into memory.
 pub const DOCUMENT_BYTES_MAX: u64 = 1 << 30;
 
+/// Bytes of a tenant's tables that are read before their turn comes, as planned: small tables, whose reading would
+/// otherwise stand between the round trips of the writing.
+pub const READ_AHEAD_BYTES_MAX: u64 = 4 << 20;
+
 /// Tenants restored at a time, unless `--jobs` says otherwise: a shard is shared, two connections fill two
 /// cores.
 pub const JOBS_DEFAULT: usize = 2;
@@ -69,6 +73,8 @@ pub const JOBS_MAX: usize = 64;
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long opening a connection may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an idle connection is taken for alive without being asked: between two tenants no round trip is lost.
+pub const CONNECTION_FRESH: Duration = Duration::from_millis(100);
 /// Attempts to open a connection while the server is starting or full.
 pub const CONNECT_ATTEMPTS_MAX: usize = 4;
 /// Attempts of one tenant after an error that may pass (deadlock, lock time-out).

@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
 use crate::config::Config;
@@ -50,20 +51,32 @@ pub async fn restore(
     replay::replay(approved, &connected, options, progress).await
 }
 
-/// Looks a second time, independently of everything that wrote: a certificate for each tenant of the plan.
-pub async fn prove(config: &Config, plan: &Plan, progress: &dyn Progress) -> Result<Vec<Certificate>> {
-    let connected = Connected::open(config, plan, 2).await?;
-    let mut certificates = Vec::with_capacity(plan.tenants.len());
-    progress.begin("verifying", Some(plan.rows()));
-    for tenant in &plan.tenants {
-        let certificate = certify(&connected, plan, tenant, progress).await?;
-        progress.note(&format!(
-            "tenant {}: {}",
-            tenant.label(),
-            if certificate.equal { "equal to the snapshot" } else { "DIFFERS from the snapshot" }
-        ));
-        certificates.push(certificate);
-    }
+/// Looks a second time, independently of everything that wrote: a certificate for each tenant of the plan that is
+/// `wanted`, `jobs` at a time.
+pub async fn prove(
+    config: &Config,
+    plan: &Plan,
+    wanted: impl Fn(&TenantPlan) -> bool,
+    jobs: usize,
+    progress: &dyn Progress,
+) -> Result<Vec<Certificate>> {
+    let connected = Connected::open(config, plan, jobs).await?;
+    let tenants: Vec<&TenantPlan> = plan.tenants.iter().filter(|tenant| wanted(tenant)).collect();
+    progress.begin("verifying", Some(tenants.iter().map(|tenant| tenant.rows()).sum()));
+    let connected = &connected;
+    let certificates = stream::iter(tenants)
+        .map(|tenant| async move {
+            let certificate = certify(connected, plan, tenant, progress).await?;
+            progress.note(&format!(
+                "tenant {}: {}",
+                tenant.label(),
+                if certificate.equal { "equal to the snapshot" } else { "DIFFERS from the snapshot" }
+            ));
+            Ok(certificate)
+        })
+        .buffered(jobs.max(1))
+        .try_collect()
+        .await?;
     progress.finish();
     Ok(certificates)
 }

@@ -7,10 +7,10 @@ use tokio::sync::watch;
 
 use super::output::Output;
 use crate::config::Config;
-use crate::error::{Kind, Result};
+use crate::error::{EXIT_DIFFERENCES, Kind, Result};
 use crate::limits::{JOBS_DEFAULT, JOBS_MAX};
-use crate::plan::{Plan, rails};
-use crate::replay::Options;
+use crate::plan::{Plan, TenantPlan, rails};
+use crate::replay::{Options, VerifyAt};
 use crate::report::{self, RunReport};
 use crate::restore;
 
@@ -22,7 +22,8 @@ Ctrl-C lets the transactions at work end and starts no new ones; a second Ctrl-C
 Examples:
   reinstate apply plan.json                   asks for the number of tenants
   reinstate apply plan.json --confirm 50      where no terminal can ask
-  reinstate apply plan.json --jobs 4 --json   the report as JSON")]
+  reinstate apply plan.json --jobs 4 --json   the report as JSON
+  reinstate apply plan.json --verify after    tenants are back sooner, and compared when all are")]
 pub struct Args {
     /// The plan file
     pub plan: PathBuf,
@@ -30,6 +31,11 @@ pub struct Args {
     /// Tenants at a time
     #[arg(long, value_name = "N", default_value_t = JOBS_DEFAULT, value_parser = jobs)]
     pub jobs: usize,
+
+    /// When each tenant's rows are read back and compared: before its commit, or after all commits, as `reinstate
+    /// verify` does it. Keys and the write set are proved before each commit in any case
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Verify::Before)]
+    pub verify: Verify,
 
     /// The number of tenants in the plan, as a confirmation
     #[arg(long, value_name = "COUNT")]
@@ -39,6 +45,15 @@ pub struct Args {
     /// and table [default: beside the plan, with the ending .dropped]
     #[arg(long, value_name = "FOLDER")]
     pub dropped: Option<PathBuf>,
+}
+
+/// When to verify.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Verify {
+    /// Inside the transaction: a tenant that is not equal never appears
+    Before,
+    /// When all tenants are back
+    After,
 }
 
 pub fn jobs(text: &str) -> Result<usize, String> {
@@ -57,6 +72,10 @@ pub async fn execute(args: Args, repair: bool, config: &Path, output: &Output) -
     let config = Config::load(config)?;
     let plan = Plan::load(&args.plan)?;
     rails::check_kind(&plan, repair)?;
+    let verify = match args.verify {
+        Verify::Before => VerifyAt::BeforeCommit,
+        Verify::After => VerifyAt::After,
+    };
     let confirmed = match args.confirm {
         Some(count) => Some(count),
         None => ask(&plan, output),
@@ -64,10 +83,22 @@ pub async fn execute(args: Args, repair: bool, config: &Path, output: &Output) -
     let approve = if repair { rails::approve_repair } else { rails::approve };
     let approved = approve(plan, confirmed)?;
     let dropped = args.dropped.unwrap_or_else(|| args.plan.with_extension("dropped"));
-    let options = Options { jobs: args.jobs, stop: stop_on_signal(), dropped };
+    let options = Options { jobs: args.jobs, verify, stop: stop_on_signal(), dropped };
     let outcome = restore::restore(&config, &approved, &options, output.progress()).await?;
     let plan = approved.plan();
-    output.result(|| report::text::outcome(plan, &outcome), &RunReport::new(plan, &outcome))?;
+    let certificates = match verify {
+        VerifyAt::BeforeCommit => vec![],
+        VerifyAt::After => {
+            output.talk(&report::text::outcome(plan, &outcome));
+            let back = |tenant: &TenantPlan| outcome.is_back(&tenant.id);
+            restore::prove(&config, plan, back, args.jobs, output.progress().as_ref()).await?
+        }
+    };
+    let text = || match verify {
+        VerifyAt::BeforeCommit => report::text::outcome(plan, &outcome),
+        VerifyAt::After => report::text::certificates(&certificates),
+    };
+    output.result(text, &RunReport::new(plan, &outcome, &certificates))?;
     let files = outcome.dropped().count();
     if files > 0 {
         output.talk(&format!(
@@ -75,7 +106,10 @@ pub async fn execute(args: Args, repair: bool, config: &Path, output: &Output) -
             options.dropped.display()
         ));
     }
-    if outcome.back() == plan.tenants.len() {
+    if certificates.iter().any(|certificate| !certificate.equal) {
+        return Ok(EXIT_DIFFERENCES);
+    }
+    if outcome.back() == plan.tenants.len() && verify == VerifyAt::BeforeCommit {
         output.talk(&format!("look a second time, independently: reinstate verify {}", args.plan.display()));
     }
     Ok(outcome.exit_code())

@@ -91,7 +91,7 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
     match args.command {
         Command::Plan(args) => dry_run(args, config, output).await,
         Command::Apply(ApplyArgs { plan, jobs, confirm }) => {
-            let args = apply::Args { plan, jobs, confirm, dropped: None };
+            let args = apply::Args { plan, jobs, confirm, dropped: None, verify: apply::Verify::Before };
             apply::execute(args, true, config, output).await
         }
     }

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::apply;
 use super::output::Output;
 use crate::config::Config;
 use crate::error::{EXIT_DIFFERENCES, EXIT_OK, Result};
+use crate::limits::JOBS_DEFAULT;
 use crate::plan::Plan;
 use crate::{report, restore};
 
@@ -22,6 +24,10 @@ pub struct Args {
     /// The plan file
     plan: PathBuf,
 
+    /// Tenants at a time
+    #[arg(long, value_name = "N", default_value_t = JOBS_DEFAULT, value_parser = apply::jobs)]
+    jobs: usize,
+
     /// Write a certificate for each tenant into this folder
     #[arg(long, value_name = "FOLDER")]
     certificates: Option<PathBuf>,
@@ -31,7 +37,7 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
     let config = Config::load(config)?;
     let plan = Plan::load(&args.plan)?;
     let progress = output.progress();
-    let certificates = restore::prove(&config, &plan, progress.as_ref()).await?;
+    let certificates = restore::prove(&config, &plan, |_| true, args.jobs, progress.as_ref()).await?;
     if let Some(folder) = &args.certificates {
         for certificate in &certificates {
             certificate.write(folder)?;

@@ -13,6 +13,7 @@
 //! end and starts no new ones.
 
 mod adapted;
+mod ahead;
 mod kept;
 mod outcome;
 mod prove;
@@ -29,14 +30,15 @@ use std::sync::{Arc, Mutex};
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::connect::Connected;
 use crate::error::{Error, Kind, Result};
 use crate::model::{PlanHash, ShardName};
-use crate::plan::{ApprovedPlan, TenantPlan};
+use crate::plan::{ApprovedPlan, TenantPlan, TenantShard};
 use crate::progress::Progress;
 
+use ahead::Ahead;
 pub use outcome::{Outcome, Problem, ShardOutcome, ShardStatus, TenantOutcome};
 
 /// How to replay.
@@ -44,10 +46,23 @@ pub use outcome::{Outcome, Problem, ShardOutcome, ShardStatus, TenantOutcome};
 pub struct Options {
     /// Tenants at a time.
     pub jobs: usize,
+    /// When rows are read back.
+    pub verify: VerifyAt,
     /// Becomes true when no new tenant shall begin.
     pub stop: watch::Receiver<bool>,
     /// Folder for the values of columns that the live tables do not have any more.
     pub dropped: PathBuf,
+}
+
+/// When what was written is read back and compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VerifyAt {
+    /// Before each commit, inside the transaction: a tenant that is not equal never appears.
+    #[default]
+    BeforeCommit,
+    /// When all have come back, by the independent verification: tenants are back sooner. What was handed over is the
+    /// plan's all the same, and keys and write set are proved before the commit.
+    After,
 }
 
 /// One execution of a plan, as the tasks share it.
@@ -58,7 +73,10 @@ struct Run<'a> {
     name: String,
     /// Folder for values that have no column any more.
     dropped: PathBuf,
+    verify: VerifyAt,
     stop: watch::Receiver<bool>,
+    /// One permit a tenant at work.
+    slots: Semaphore,
     /// Shards that were lost on the way; written by the worker that met the loss, read before each tenant.
     lost: Mutex<BTreeSet<ShardName>>,
     progress: Arc<dyn Progress>,
@@ -80,7 +98,9 @@ pub async fn replay(
         connected,
         name: run_name(started_at),
         dropped: options.dropped.clone(),
+        verify: options.verify,
         stop: options.stop.clone(),
+        slots: Semaphore::new(options.jobs.max(1)),
         lost: Mutex::default(),
         progress: progress.clone(),
     };
@@ -115,7 +135,8 @@ impl Run<'_> {
         while !open.is_empty() {
             let tried: Vec<(usize, TenantOutcome)> = stream::iter(open)
                 .map(|index| async move { (index, self.tenant(&self.plan.plan().tenants[index]).await) })
-                .buffer_unordered(jobs)
+                // One more than are at work: its rows are read meanwhile.
+                .buffer_unordered(jobs + 1)
                 .collect()
                 .await;
             let goes_on = !*self.stop.borrow() && tried.iter().any(|(_, outcome)| outcome.has_restored());
@@ -141,13 +162,16 @@ impl Run<'_> {
 
     async fn tenant(&self, tenant: &TenantPlan) -> TenantOutcome {
         let mut shards = Vec::with_capacity(tenant.shards.len());
-        let mut blocked = *self.stop.borrow();
+        let mut first = self.read_ahead(tenant).await;
+        // Never closed; without a permit nothing is done.
+        let slot = self.slots.acquire().await;
+        let mut blocked = *self.stop.borrow() || slot.is_err();
         for part in &tenant.shards {
             let begun_at = std::time::Instant::now();
             let status = if blocked || self.is_lost(&part.shard) {
                 ShardStatus::NotStarted
             } else {
-                self.shard(tenant, part).await
+                self.shard(tenant, part, first.take()).await
             };
             // What follows (in the end the catalogue's row) must not come back before this part is.
             blocked |= !status.is_back();
@@ -164,7 +188,21 @@ impl Run<'_> {
         outcome
     }
 
-    async fn shard(&self, tenant: &TenantPlan, part: &crate::plan::TenantShard) -> ShardStatus {
+    /// Begins to read the rows of the tenant's first shard, before its turn. What goes wrong here goes wrong again, and
+    /// is told, when the turn comes.
+    async fn read_ahead<'a>(&'a self, tenant: &'a TenantPlan) -> Option<Ahead<'a>> {
+        let part = tenant.shards.first().filter(|part| !*self.stop.borrow() && !self.is_lost(&part.shard))?;
+        let planned = self.plan.plan().shard(&part.shard)?;
+        let connected = self.connected.get(&part.shard).ok()?;
+        Ahead::new(connected.source.as_ref(), planned, part, &tenant.id).await.ok()
+    }
+
+    async fn shard<'a>(
+        &'a self,
+        tenant: &'a TenantPlan,
+        part: &'a TenantShard,
+        mut ahead: Option<Ahead<'a>>,
+    ) -> ShardStatus {
         let Some(planned) = self.plan.plan().shard(&part.shard) else {
             return ShardStatus::Failed {
                 problem: Problem::of(&Error::bug("a tenant's shard is not in the plan")),
@@ -174,7 +212,7 @@ impl Run<'_> {
             Ok(connected) => connected,
             Err(error) => return ShardStatus::Failed { problem: Problem::of(&error) },
         };
-        let work = || transaction::restore(self, connected, planned, tenant, part);
+        let work = || transaction::restore(self, connected, planned, tenant, part, ahead.take());
         match retry::with_patience(work).await {
             Ok(status) => status,
             Err(error) if error.kind() == Kind::Interrupted => {

@@ -52,11 +52,11 @@ pub struct ShardOutcome {
     pub elapsed: Duration,
 }
 
-/// The states a tenant can be in, in one shard. "Restored" needs a verdict.
+/// The states a tenant can be in, in one shard.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum ShardStatus {
-    /// Written, read back equal, and committed by this run.
+    /// Written, proved and committed by this run.
     Restored {
         /// Rows written.
         rows: u64,
@@ -65,8 +65,8 @@ pub enum ShardStatus {
         /// Entries that were taken out of deletion queues, by queue.
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         cleared: BTreeMap<TableName, u64>,
-        /// The comparison before commit.
-        verdict: Verdict,
+        /// The comparison before commit; `None` if the verification was put off.
+        verdict: Option<Verdict>,
         /// Files with the values of columns that are gone.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         dropped: Vec<PathBuf>,
@@ -129,6 +129,11 @@ impl TenantOutcome {
     /// Whether the tenant is back in every shard.
     pub fn is_back(&self) -> bool {
         self.shards.iter().all(|shard| shard.status.is_back())
+    }
+
+    /// Whether all that this run wrote was read back.
+    pub fn is_verified(&self) -> bool {
+        !self.shards.iter().any(|shard| matches!(shard.status, ShardStatus::Restored { verdict: None, .. }))
     }
 
     /// Rows that this run wrote.
@@ -196,8 +201,9 @@ impl TenantOutcome {
                 0 => String::new(),
                 entries => format!(", {entries} entries of deletion queues cleared"),
             };
+            let verified = if self.is_verified() { " and verified" } else { "" };
             return format!(
-                "tenant {label}: restored and verified, {rows} rows in {:.2} s{entries}",
+                "tenant {label}: restored{verified}, {rows} rows in {:.2} s{entries}",
                 elapsed.as_secs_f64()
             );
         }
@@ -217,6 +223,11 @@ impl TenantOutcome {
 }
 
 impl Outcome {
+    /// Whether this tenant is back in every shard.
+    pub fn is_back(&self, id: &TenantId) -> bool {
+        self.tenants.iter().any(|tenant| tenant.id == *id && tenant.is_back())
+    }
+
     /// Tenants that are back in every shard.
     pub fn back(&self) -> usize {
         self.tenants.iter().filter(|tenant| tenant.is_back()).count()

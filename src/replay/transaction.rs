@@ -9,36 +9,41 @@ use arrow::datatypes::{Int16Type, Int32Type, Int64Type};
 use futures::StreamExt;
 use jiff::Timestamp;
 
-use super::adapted::{self, Taken};
+use super::adapted;
+use super::ahead::Ahead;
 use super::kept::{self, Found, Kept};
 use super::prove::Proof;
 use super::queued::Cleared;
 use super::referenced::Choice;
-use super::{Run, ShardStatus};
+use super::{Run, ShardStatus, VerifyAt};
 use crate::connect::ConnectedShard;
 use crate::error::{Error, Result};
-use crate::extract;
 use crate::model::{Belongs, Fingerprint, OwnedTable, Sequence, TableName, TypeKind};
 use crate::plan::{ShardPlan, TenantPlan, TenantShard, TenantTable};
 use crate::shard::{Chunk, ChunkStream, Claim, JournalEntry, Session, TableWrites};
 use crate::verify::{self, Verdict};
 
 /// Brings one tenant back into one shard, or leaves the shard as it was.
-pub(super) async fn restore(
-    run: &Run<'_>,
-    connected: &ConnectedShard,
-    planned: &ShardPlan,
-    tenant: &TenantPlan,
-    part: &TenantShard,
+pub(super) async fn restore<'a>(
+    run: &'a Run<'_>,
+    connected: &'a ConnectedShard,
+    planned: &'a ShardPlan,
+    tenant: &'a TenantPlan,
+    part: &'a TenantShard,
+    ahead: Option<Ahead<'a>>,
 ) -> Result<ShardStatus> {
     let started_at = Timestamp::now();
+    let ahead = match ahead {
+        Some(ahead) => ahead,
+        None => Ahead::new(connected.source.as_ref(), planned, part, &tenant.id).await?,
+    };
     let mut session = match connected.shard.begin(run.hash(), &tenant.id).await? {
         Claim::Session(session) => session,
         Claim::Done(entry) => return Ok(ShardStatus::AlreadyBack { entry }),
         Claim::Held { by } => return Ok(ShardStatus::Held { by }),
     };
     let steps = Steps { run, connected, planned, tenant, part };
-    match steps.write_and_prove(session.as_mut(), started_at).await {
+    match steps.write_and_prove(session.as_mut(), started_at, ahead).await {
         Ok(Done { verdict, rows, cleared, dropped }) => {
             let bytes = part.bytes();
             session.commit().await?;
@@ -53,9 +58,23 @@ pub(super) async fn restore(
     }
 }
 
+/// A transaction on its way.
+struct Work<'a> {
+    ahead: Ahead<'a>,
+    choice: Choice,
+    /// Where triggers are off.
+    proof: Option<Proof<'a>>,
+    cleared: Cleared,
+    /// Files that hold values without a column.
+    dropped: Vec<PathBuf>,
+    /// The furthest values that came back of each sequence.
+    sequences: Vec<(Sequence, i64)>,
+}
+
 /// What was done, and is worth a commit.
 struct Done {
-    verdict: Verdict,
+    /// `None` if the verification was put off.
+    verdict: Option<Verdict>,
     rows: u64,
     cleared: Cleared,
     /// Files that hold values without a column.
@@ -71,33 +90,44 @@ pub(super) struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// Everything between begin and commit. An equal verdict is the only way out that leads to a commit.
-    async fn write_and_prove(&self, session: &mut dyn Session, started_at: Timestamp) -> Result<Done> {
-        let (mut dropped, mut cleared) = (Vec::new(), Cleared::new());
+    /// Everything between begin and commit. An equal verdict is the only way out that leads to a commit, unless the
+    /// verification was put off.
+    async fn write_and_prove(
+        &self,
+        session: &mut dyn Session,
+        started_at: Timestamp,
+        ahead: Ahead<'_>,
+    ) -> Result<Done> {
         let tables = self.tables()?;
-        let mut choice = self.choose(session, &tables).await?;
+        let choice = self.choose(session, &tables).await?;
         let mut proof = None;
         if self.planned.constraints.by_engine() {
             session.disable_triggers().await?;
             proof = Some(Proof::new(tables.iter().map(|(owned, _)| *owned).collect(), &self.tenant.id));
         }
+        let mut work = Work { ahead, choice, proof, cleared: Cleared::new(), dropped: vec![], sequences: vec![] };
         for (owned, rows) in tables.iter().copied() {
-            self.settle(session, owned, &mut choice).await?;
+            self.settle(session, owned, &mut work.choice).await?;
             let Found { kept, changed } = match &rows.settled {
                 None => Found::default(),
                 Some(settled) => kept::find(self, session, owned, rows, settled).await?,
             };
-            let write = self.write(session, (owned, rows), kept.clone(), &mut choice, proof.as_ref());
-            dropped.extend(write.await?);
+            self.write(session, (owned, rows), kept.clone(), &mut work).await?;
             self.update(session, owned, rows, changed).await?;
-            self.clear_queues(session, (owned, rows), kept, &choice, &mut cleared).await?;
+            self.clear_queues(session, (owned, rows), kept, &work.choice, &mut work.cleared).await?;
         }
+        let Work { choice, proof, cleared, dropped, sequences, .. } = work;
+        session.advance_sequences(&sequences).await?;
         self.delete_extra(session, &tables).await?;
         if let Some(proof) = proof {
             proof.prove(session).await?;
         }
-        let verdict = self.read_back(session, &choice).await?;
+        let verdict = match self.run.verify {
+            VerifyAt::BeforeCommit => Some(self.read_back(session, &choice).await?),
+            VerifyAt::After => None,
+        };
         let rows = self.check_writes(session, &choice, &cleared).await?;
+        let written = || self.part.tables.iter().map(|rows| choice.written(rows)).sum();
         let entry = JournalEntry {
             plan: self.run.hash().clone(),
             tenant: self.tenant.id.clone(),
@@ -105,10 +135,10 @@ impl Steps<'_> {
             run: self.run.name.clone(),
             rows,
             bytes: self.part.bytes(),
-            fingerprint: verdict.fingerprint(),
+            fingerprint: verdict.as_ref().map_or_else(written, Verdict::fingerprint),
             started_at,
             recorded_at: Timestamp::now(),
-            transaction_id: session.transaction_id().await?,
+            transaction_id: None,
         };
         session.record(&entry).await?;
         Ok(Done { verdict, rows, cleared, dropped })
@@ -124,18 +154,16 @@ impl Steps<'_> {
         found.ok_or_else(|| Error::bug(format!("table '{}' is not in the plan's shard", rows.table)))
     }
 
-    /// Writes the rows of one table; returns the file with the values that it has no column for.
+    /// Writes the rows of one table.
     async fn write(
         &self,
         session: &mut dyn Session,
         (owned, rows): (&OwnedTable, &TenantTable),
         kept: Kept,
-        choice: &mut Choice,
-        proof: Option<&Proof<'_>>,
-    ) -> Result<Option<PathBuf>> {
-        let source = self.connected.source.as_ref();
+        work: &mut Work<'_>,
+    ) -> Result<()> {
         let (chunks, before) = match self.planned.adaptations.get(&rows.table) {
-            None => (extract::tenant_rows(source, &owned.table, &self.tenant.id).await?, None),
+            None => (work.ahead.rows(owned).await?, None),
             Some(adaptation) => {
                 let (chunks, before) = adapted::rows(self, adaptation, owned).await?;
                 (chunks, Some(before))
@@ -146,8 +174,8 @@ impl Steps<'_> {
             Some(_) => kept::without(chunks, kept),
         };
         let seen = Arc::new(Mutex::new(Seen::new(owned)));
-        let mut chunks = choice.of(owned, chunks);
-        if let Some(proof) = proof {
+        let mut chunks = work.choice.of(owned, chunks);
+        if let Some(proof) = &work.proof {
             chunks = proof.watch(&owned.table.name, chunks);
         }
         let chunks = observe(chunks, owned, seen.clone(), self.run);
@@ -157,7 +185,7 @@ impl Steps<'_> {
                 seen.lock().map_err(|_| Error::bug("a writer stopped in the middle of a batch"))?;
             std::mem::take(&mut *seen)
         };
-        let passed = choice.wrote(&rows.table, seen.fingerprint)?;
+        let passed = work.choice.wrote(&rows.table, seen.fingerprint)?;
         let read = match (&before, &rows.settled) {
             (Some(before), _) => before.fingerprint()?,
             (None, None) => passed,
@@ -167,7 +195,7 @@ impl Steps<'_> {
         if read != rows.fingerprint || passed != rows.inserted() {
             return Err(self.distrust(rows));
         }
-        let wanted = choice.rows(rows);
+        let wanted = work.choice.rows(rows);
         if taken != wanted {
             return Err(Error::failed(format!(
                 "unable to restore table '{}': the shard took {taken} of {wanted} rows",
@@ -175,12 +203,12 @@ impl Steps<'_> {
             ))
             .hint("a trigger or a rule may drop rows on INSERT"));
         }
-        for (sequence, restored_max) in &seen.sequences {
-            if let Some(restored_max) = restored_max {
-                session.advance_sequence(sequence, *restored_max).await?;
-            }
+        let restored = |(sequence, max): (Sequence, Option<i64>)| Some((sequence, max?));
+        work.sequences.extend(seen.sequences.into_iter().filter_map(restored));
+        if let Some(before) = &before {
+            work.dropped.extend(before.finish()?);
         }
-        before.as_ref().map_or(Ok(None), Taken::finish)
+        Ok(())
     }
 
     /// The snapshot does not hold what it was planned with.

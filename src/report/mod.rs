@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::plan::Plan;
 use crate::replay::Outcome;
+use crate::verify::certificate::Certificate;
 
 /// The report of a run, as `--json` prints it.
 #[derive(Serialize)]
@@ -28,11 +29,14 @@ pub struct RunReport<'a> {
     pub reason: Option<&'a str>,
     /// Tenant by tenant.
     pub outcome: &'a Outcome,
+    /// What the verification found that was put off till all were back.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub certificates: &'a [Certificate],
 }
 
 impl<'a> RunReport<'a> {
     /// The report of `outcome`.
-    pub fn new(plan: &'a Plan, outcome: &'a Outcome) -> Self {
+    pub fn new(plan: &'a Plan, outcome: &'a Outcome, certificates: &'a [Certificate]) -> Self {
         Self {
             format: 1,
             tenants: plan.tenants.len(),
@@ -41,6 +45,7 @@ impl<'a> RunReport<'a> {
             elapsed_ms: u64::try_from(outcome.elapsed().as_millis()).unwrap_or(u64::MAX),
             reason: plan.reason.as_deref(),
             outcome,
+            certificates,
         }
     }
 }

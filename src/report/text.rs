@@ -6,7 +6,7 @@ use super::format::{bytes, count};
 use super::table::table;
 use crate::model::{SnapshotId, TenantId};
 use crate::plan::{Constraints, Plan, Prover, Repaired, TenantPlan, TenantShard};
-use crate::replay::{Outcome, ShardStatus};
+use crate::replay::{Outcome, ShardStatus, TenantOutcome};
 use crate::shard::JournalEntry;
 use crate::snapshot::{Manifest, PruneReport, State, Summary, VerifyReport};
 use crate::survey::{Damage, DamagedTenant};
@@ -213,10 +213,14 @@ pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
         }
     }
     let earlier = already_back(outcome);
+    let verified = if outcome.tenants.iter().all(TenantOutcome::is_verified) {
+        ", each read back and compared with the snapshot before its commit"
+    } else {
+        ", NOT YET VERIFIED"
+    };
     let _ = write!(
         out,
-        "{back} of {tenants} {} back, each read back and compared with the snapshot before its commit: \
-         {} rows written in {seconds:.2} s ({} rows/s)",
+        "{back} of {tenants} {} back{verified}: {} rows written in {seconds:.2} s ({} rows/s)",
         plural(tenants, "tenant"),
         count(rows),
         count((rows as f64 / seconds.max(0.001)) as u64),

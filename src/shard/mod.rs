@@ -245,8 +245,9 @@ pub trait Session: Ask {
     /// Deletes exactly these rows of the tenant, each once. Only for repairs.
     async fn delete(&mut self, table: &OwnedTable, tenant: &TenantId, rows: &Tuples) -> Result<()>;
 
-    /// Moves a sequence forward if it stands before `restored_max` (the last value in its direction); never back.
-    async fn advance_sequence(&mut self, sequence: &Sequence, restored_max: i64) -> Result<()>;
+    /// Moves each sequence forward if it stands before its restored maximum (the last value in its direction); never
+    /// back. Sequences that stand there already, as nearly all do, cost one statement together.
+    async fn advance_sequences(&mut self, restored: &[(Sequence, i64)]) -> Result<()>;
 
     /// Fingerprint of all rows of the tenant that this transaction sees in `table`.
     async fn read_back(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint>;
@@ -290,11 +291,8 @@ pub trait Session: Ask {
     /// What this transaction wrote, against the base line taken when it began.
     async fn write_set(&mut self) -> Result<WriteSet>;
 
-    /// Writes the journal row.
-    async fn record(&mut self, entry: &JournalEntry) -> Result<()>;
-
-    /// The transaction's id, where the database has one.
-    async fn transaction_id(&mut self) -> Result<Option<String>>;
+    /// Writes the journal row; returns it with the transaction's id, where the database has one.
+    async fn record(&mut self, entry: &JournalEntry) -> Result<JournalEntry>;
 
     /// Commits.
     async fn commit(self: Box<Self>) -> Result<()>;

@@ -475,8 +475,8 @@ async fn new_rows_get_ids_past_the_restored_ones(bench: impl Bench) {
     snapshot.write(session.as_mut(), fixture.victim()).await.expect("written");
     let comments = find_table(&facts, &fixture.bench.table("comments")).expect("table");
     for sequence in &comments.sequences {
-        session.advance_sequence(sequence, 5000).await.expect("moved");
-        session.advance_sequence(sequence, 20).await.expect("never back");
+        session.advance_sequences(&[(sequence.clone(), 5000)]).await.expect("moved");
+        session.advance_sequences(&[(sequence.clone(), 20)]).await.expect("never back");
     }
     session.commit().await.expect("committed");
     fixture.bench.execute("INSERT INTO comments (project, number, body) VALUES (200, 1, 'new')").await;

@@ -111,6 +111,57 @@ async fn postgres_verify_names_what_differs() {
     verify_names_what_differs(Kind::Postgres).await;
 }
 
+/// `--verify after`: back sooner, compared all the same.
+async fn verified_when_all_are_back(kind: Kind) {
+    let world = World::with_snapshot(kind).await;
+    let victims = &tenants()[..3];
+    let before = world.dump().await;
+    world.delete(victims).await;
+    world.plan(victims).exits(0);
+    let apply = world.run(&["apply", "plan.json", "--confirm", "3", "--verify", "after"]).exits(0);
+    assert!(apply.stderr.contains("3 of 3 tenants back, NOT YET VERIFIED"), "{}", apply.stderr);
+    assert!(apply.stdout.contains("3 of 3 tenants equal to the snapshot"), "{}", apply.stdout);
+    assert_eq!(world.dump().await, before);
+}
+
+#[tokio::test]
+async fn sqlite_verified_when_all_are_back() {
+    verified_when_all_are_back(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn postgres_verified_when_all_are_back() {
+    verified_when_all_are_back(Kind::Postgres).await;
+}
+
+/// A trigger that changes values: found before the commit and rolled back, or found after it and named.
+#[tokio::test]
+async fn postgres_a_trigger_that_changes_values_is_found_before_the_commit_or_after_it() {
+    let mut world = World::with_snapshot(Kind::Postgres).await;
+    world.constraints = "server";
+    world
+        .sql(
+            "product",
+            "CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN NEW.value := upper(NEW.value) || '!'; RETURN NEW; END $$;
+             CREATE TRIGGER shout BEFORE INSERT ON settings FOR EACH ROW EXECUTE FUNCTION shout()",
+        )
+        .await;
+    let victims = &tenants()[..1];
+    world.delete(victims).await;
+    let broken = world.dump().await;
+    world.plan(victims).exits(0);
+    let apply = world.apply(1).exits(5);
+    assert!(apply.stdout.contains("unable to verify table 'public.settings' before commit"), "{}", apply.stdout);
+    assert_eq!(world.dump().await, broken, "rolled back");
+    let after = world.run(&["apply", "plan.json", "--confirm", "1", "--verify", "after"]).exits(1);
+    assert!(after.stdout.contains("differs in value"), "{}", after.stdout);
+    assert_ne!(world.dump().await, broken, "it was committed");
+    let json = world.run(&["apply", "plan.json", "--confirm", "1", "--verify", "after", "--json"]).exits(1);
+    let report: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!(report["certificates"][0]["equal"], false, "what an earlier run brought is compared too");
+}
+
 /// P2: a trigger that writes to a neighbour rolls the tenant back, named.
 #[tokio::test]
 async fn postgres_a_trigger_that_touches_a_neighbour_rolls_the_tenant_back() {

@@ -215,10 +215,9 @@ impl Snapshot {
         shard.prepare_journal().await?;
         let mut session = session(shard, plan, tenant).await;
         self.write(session.as_mut(), tenant).await?;
-        let entry = entry(plan, tenant);
-        session.record(&entry).await?;
+        let recorded = session.record(&entry(plan, tenant)).await?;
         session.commit().await?;
-        Ok(entry)
+        Ok(recorded)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
@@ -14,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::connect::Target;
 use super::error::failure;
 use crate::error::{Error, Result};
+use crate::limits::CONNECTION_FRESH;
 
 /// A bounded set of connections with the same set-up.
 pub struct Pool {
@@ -22,8 +24,8 @@ pub struct Pool {
     setup: Vec<String>,
     /// One permit a connection that may exist.
     slots: Arc<Semaphore>,
-    /// Open and clean, nobody uses them.
-    idle: Mutex<Vec<PgConnection>>,
+    /// Open and clean, nobody uses them since these instants.
+    idle: Mutex<Vec<(PgConnection, Instant)>>,
 }
 
 impl Pool {
@@ -38,12 +40,13 @@ impl Pool {
         &self.target
     }
 
-    /// An idle connection that still answers, or a new one; waits while all are in use.
+    /// An idle connection that still answers (asked where it was idle for long), or a new one; waits while all are in
+    /// use.
     pub async fn lease(self: &Arc<Self>) -> Result<Lease> {
         let slot = Arc::clone(&self.slots);
         let slot = slot.acquire_owned().await.map_err(|_| Error::bug("the connection pool is closed"))?;
-        while let Some(mut connection) = self.take_idle() {
-            if connection.ping().await.is_ok() {
+        while let Some((mut connection, since)) = self.take_idle() {
+            if since.elapsed() < CONNECTION_FRESH || connection.ping().await.is_ok() {
                 return Ok(Lease { connection: Some(connection), pool: Arc::clone(self), _slot: slot });
             }
         }
@@ -58,7 +61,7 @@ impl Pool {
         Ok(Lease { connection: Some(connection), pool: Arc::clone(self), _slot: slot })
     }
 
-    fn take_idle(&self) -> Option<PgConnection> {
+    fn take_idle(&self) -> Option<(PgConnection, Instant)> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 }
@@ -75,7 +78,7 @@ impl Lease {
     /// Gives a clean connection back: no open transaction, nothing unread.
     pub fn release(mut self) {
         if let Some(connection) = self.connection.take() {
-            self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push((connection, Instant::now()));
         }
     }
 }

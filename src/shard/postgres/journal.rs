@@ -97,16 +97,17 @@ pub async fn find(
     row.as_ref().map(entry).transpose()
 }
 
-/// Writes an entry.
-pub async fn write(connection: &mut PgConnection, entry: &JournalEntry) -> Result<()> {
+/// Writes an entry, with the id of this transaction.
+pub async fn write(connection: &mut PgConnection, entry: &JournalEntry) -> Result<JournalEntry> {
     let count = |value: u64| {
         i64::try_from(value).map_err(|error| Error::bug("a count does not fit the journal").because(error))
     };
     // Safe: constants.
     let sql = sqlx::AssertSqlSafe(format!(
-        "insert into reinstate.journal ({COLUMNS}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+        "insert into reinstate.journal ({COLUMNS}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, pg_current_xact_id()::text)
+         returning transaction_id"
     ));
-    sqlx::query(sql)
+    let transaction_id = sqlx::query_scalar(sql)
         .bind(entry.plan.as_str())
         .bind(entry.tenant.as_str())
         .bind(entry.snapshot.as_str())
@@ -116,11 +117,10 @@ pub async fn write(connection: &mut PgConnection, entry: &JournalEntry) -> Resul
         .bind(entry.fingerprint.to_string())
         .bind(entry.started_at.to_string())
         .bind(entry.recorded_at.to_string())
-        .bind(&entry.transaction_id)
-        .execute(connection)
+        .fetch_one(connection)
         .await
         .map_err(|error| failure(format!("unable to record tenant '{}'", entry.tenant), error))?;
-    Ok(())
+    Ok(JournalEntry { transaction_id, ..entry.clone() })
 }
 
 fn unable_to_read(error: sqlx::Error) -> Error {

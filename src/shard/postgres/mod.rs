@@ -18,6 +18,7 @@ mod probe;
 mod queue;
 mod read;
 mod repair;
+mod sequence;
 mod session;
 
 use std::collections::BTreeMap;

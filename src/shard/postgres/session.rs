@@ -22,7 +22,7 @@ use super::super::{
     Answer, Ask, Broken, Chunk, ChunkStream, Claim, Collision, JournalEntry, Question, Rows, Session,
     TableWrites, WriteSet,
 };
-use super::{ask, constraints, journal, queue, repair};
+use super::{ask, constraints, journal, queue, repair, sequence};
 use crate::bridge::compute;
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
@@ -31,7 +31,7 @@ use crate::database::postgres::pool::{Lease, Pool};
 use crate::database::postgres::tuples::{HEADER, TRAILER, TupleReader};
 use crate::error::{Error, Result};
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_ROWS_MAX, LOCK_TIMEOUT, RETRY_DELAY, SEQUENCE_STEPS_MAX, TABLES_ASKED_MAX,
+    BATCH_BYTES_MAX, BATCH_ROWS_MAX, LOCK_TIMEOUT, RETRY_DELAY, TABLES_ASKED_MAX,
 };
 use crate::model::wire::Tuples;
 use crate::model::{
@@ -39,17 +39,15 @@ use crate::model::{
     quote_identifier, row_hash,
 };
 
+/// Begins, and reads the base line in the same round trip: rows that earlier transactions of the connection wrote
+/// and whose counters are not flushed yet.
 const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED;
                      SET LOCAL search_path TO DEFAULT;
-                     SET CONSTRAINTS ALL DEFERRED";
+                     SET CONSTRAINTS ALL DEFERRED;
+                     select relid::int8, n_tup_ins, n_tup_upd, n_tup_del from pg_catalog.pg_stat_xact_all_tables
+                     where n_tup_ins + n_tup_upd + n_tup_del > 0";
 
-/// Rows written by this transaction, and by earlier ones of the connection that are not flushed yet; hence
-/// the base line.
-const COUNTERS: &str =
-    "select relid::int8, n_tup_ins, n_tup_upd, n_tup_del from pg_catalog.pg_stat_xact_all_tables
-                        where n_tup_ins + n_tup_upd + n_tup_del > 0";
-
-/// The same by name: leaves under their root, TOAST and the system's own tables left out, the journal too.
+/// Rows written by name: leaves under their root, TOAST and the system's own tables left out, the journal too.
 const COUNTERS_NAMED: &str =
     "select s.relid::int8, s.n_tup_ins, s.n_tup_upd, s.n_tup_del, n.nspname::text, c.relname::text
      from pg_catalog.pg_stat_xact_all_tables s
@@ -77,8 +75,7 @@ pub async fn begin(
 ) -> Result<Claim> {
     let unable = |error| failure(format!("unable to begin with tenant '{tenant}'"), error);
     let mut connection = pool.lease().await?;
-    sqlx::raw_sql(BEGIN).execute(&mut *connection).await.map_err(unable)?;
-    let baseline = counters(&mut connection).await.map_err(unable)?;
+    let baseline = open(&mut connection).await.map_err(unable)?;
     let sql = "select pg_try_advisory_xact_lock($1), set_config($2, $3, true), pg_backend_pid(),
                       current_setting('track_counts')::bool";
     let (ours, _, pid, counts): (bool, String, i32, bool) = sqlx::query_as(sql)
@@ -146,12 +143,12 @@ async fn holder(connection: &mut PgConnection, tenant: &TenantId) -> Result<Stri
 /// Counters by relation.
 type Counters = HashMap<i64, [i64; 3]>;
 
-async fn counters(connection: &mut PgConnection) -> Result<Counters, sqlx::Error> {
-    let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(COUNTERS).fetch_all(connection).await?;
-    Ok(rows
-        .into_iter()
-        .map(|(oid, inserted, updated, deleted)| (oid, [inserted, updated, deleted]))
-        .collect())
+/// Opens the transaction; the base line of its counters.
+async fn open(connection: &mut PgConnection) -> Result<Counters, sqlx::Error> {
+    let rows = sqlx::raw_sql(BEGIN).fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, [row.try_get(1)?, row.try_get(2)?, row.try_get(3)?])))
+        .collect()
 }
 
 struct PostgresSession {
@@ -244,10 +241,9 @@ impl Session for PostgresSession {
         Ok(())
     }
 
-    async fn advance_sequence(&mut self, sequence: &Sequence, restored_max: i64) -> Result<()> {
+    async fn advance_sequences(&mut self, restored: &[(Sequence, i64)]) -> Result<()> {
         self.begin_step()?;
-        let unable = |error| failure(format!("unable to move sequence '{}' forward", sequence.name), error);
-        advance(&mut self.connection, sequence, restored_max).await.map_err(unable)?;
+        sequence::advance(&mut self.connection, restored).await?;
         self.sound = true;
         Ok(())
     }
@@ -356,21 +352,11 @@ impl Session for PostgresSession {
         Ok(set)
     }
 
-    async fn record(&mut self, entry: &JournalEntry) -> Result<()> {
+    async fn record(&mut self, entry: &JournalEntry) -> Result<JournalEntry> {
         self.begin_step()?;
-        journal::write(&mut self.connection, entry).await?;
+        let recorded = journal::write(&mut self.connection, entry).await?;
         self.sound = true;
-        Ok(())
-    }
-
-    async fn transaction_id(&mut self) -> Result<Option<String>> {
-        self.begin_step()?;
-        let id: String = sqlx::query_scalar("select pg_current_xact_id()::text")
-            .fetch_one(&mut *self.connection)
-            .await
-            .map_err(|error| failure("unable to learn the transaction's id", error))?;
-        self.sound = true;
-        Ok(Some(id))
+        Ok(recorded)
     }
 
     async fn commit(mut self: Box<Self>) -> Result<()> {
@@ -420,18 +406,22 @@ impl PostgresSession {
         let list = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
         let sql = format!("COPY {}{list} FROM STDIN (FORMAT binary)", name.quoted());
         let mut copy = self.connection.copy_in_raw(&sql).await.map_err(unable)?;
-        copy.send(HEADER.as_slice()).await.map_err(unable)?;
-        copy.send(first.tuples.bytes.as_slice()).await.map_err(unable)?;
+        // What is sent is flushed: the rows of a small table go out in one piece.
+        let mut piece = [HEADER.as_slice(), &first.tuples.bytes].concat();
         while let Some(chunk) = chunks.next().await {
             match chunk {
-                Ok(chunk) => copy.send(chunk.tuples.bytes.as_slice()).await.map(drop).map_err(unable)?,
+                Ok(chunk) => {
+                    copy.send(piece).await.map_err(unable)?;
+                    piece = chunk.tuples.bytes;
+                }
                 Err(error) => {
                     give_up(copy).await;
                     return Err(error);
                 }
             }
         }
-        copy.send(TRAILER.as_slice()).await.map_err(unable)?;
+        piece.extend_from_slice(&TRAILER);
+        copy.send(piece).await.map_err(unable)?;
         copy.finish().await.map_err(unable)
     }
 
@@ -540,34 +530,6 @@ async fn wait_until_gone(pool: &Arc<Pool>, pid: i32) -> Result<()> {
         }
         tokio::time::sleep(RETRY_DELAY / 20).await;
     }
-}
-
-/// Moves a sequence to `restored_max` unless it is there already. Short ways are drawn, step by step, which
-/// can never take back a number that a neighbour draws at the same moment; see [`SEQUENCE_STEPS_MAX`] for the
-/// long ones.
-async fn advance(
-    connection: &mut PgConnection,
-    sequence: &Sequence,
-    restored_max: i64,
-) -> Result<(), sqlx::Error> {
-    let quoted = sequence.name.quoted();
-    // Safe: quoted identifiers from the catalog.
-    let state = sqlx::AssertSqlSafe(format!("select last_value, is_called from {quoted}"));
-    let (last, is_called): (i64, bool) = sqlx::query_as(state).fetch_one(&mut *connection).await?;
-    let increment = i128::from(sequence.increment);
-    let at = i128::from(last) - if is_called { 0 } else { increment };
-    let way = (i128::from(restored_max) - at) * increment.signum();
-    if way <= 0 {
-        return Ok(());
-    }
-    let size = increment.abs().max(1);
-    let steps = (way + size - 1) / size;
-    let (sql, value) = if steps <= i128::from(SEQUENCE_STEPS_MAX) {
-        ("select max(nextval($1::text::regclass)) from generate_series(1, $2)", steps as i64)
-    } else {
-        ("select setval($1::text::regclass, $2)", restored_max)
-    };
-    sqlx::query(sql).bind(quoted).bind(value).execute(connection).await.map(drop)
 }
 
 #[cfg(test)]

@@ -203,7 +203,7 @@ impl Session for SqliteSession {
     }
 
     /// Nothing to move: SQLite has no sequences, and AUTOINCREMENT follows the ids that are inserted.
-    async fn advance_sequence(&mut self, _sequence: &Sequence, _restored_max: i64) -> Result<()> {
+    async fn advance_sequences(&mut self, _restored: &[(Sequence, i64)]) -> Result<()> {
         Ok(())
     }
 
@@ -265,15 +265,11 @@ impl Session for SqliteSession {
         Ok(WriteSet { tables, unattributed })
     }
 
-    async fn record(&mut self, entry: &JournalEntry) -> Result<()> {
+    async fn record(&mut self, entry: &JournalEntry) -> Result<JournalEntry> {
         self.begin_step()?;
         journal::insert(&mut self.connection, entry).await?;
         self.sound = true;
-        Ok(())
-    }
-
-    async fn transaction_id(&mut self) -> Result<Option<String>> {
-        Ok(None)
+        Ok(entry.clone())
     }
 
     async fn commit(mut self: Box<Self>) -> Result<()> {

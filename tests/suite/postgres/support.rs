@@ -109,6 +109,6 @@ pub fn entry(tenant: &str) -> JournalEntry {
         fingerprint: Fingerprint { rows: 3, sum: u128::MAX - 7 },
         started_at: now,
         recorded_at: now,
-        transaction_id: Some("789".into()),
+        transaction_id: None,
     }
 }

@@ -11,7 +11,7 @@ use reinstate::config::Config;
 use reinstate::model::{TableName, TenantId};
 use reinstate::plan::{Request, rails};
 use reinstate::progress::Silent;
-use reinstate::replay::{Options, TenantOutcome};
+use reinstate::replay::{Options, TenantOutcome, VerifyAt};
 use reinstate::restore;
 use reinstate::snapshot::{self, CreateOptions, Store};
 use reinstate::source::live;
@@ -265,14 +265,14 @@ async fn bring_back(config: &Config, victims: &BTreeSet<String>) -> Result<RowCo
     }
     let approved = rails::approve(plan, Some(victims.len())).map_err(|error| error.chain())?;
     let (_stop, stopped) = tokio::sync::watch::channel(false);
-    let options = Options { jobs: 2, stop: stopped, dropped: PathBuf::new() };
+    let options = Options { jobs: 2, verify: VerifyAt::BeforeCommit, stop: stopped, dropped: PathBuf::new() };
     let outcome = restore::restore(config, &approved, &options, Arc::new(Silent)).await;
     let outcome = outcome.map_err(|error| format!("apply: {}", error.chain()))?;
     if outcome.back() != victims.len() {
         let lines: Vec<String> = outcome.tenants.iter().map(TenantOutcome::line).collect();
         return Err(format!("apply: {}", lines.join("; ")));
     }
-    let certificates = restore::prove(config, approved.plan(), &Silent).await;
+    let certificates = restore::prove(config, approved.plan(), |_| true, 2, &Silent).await;
     let certificates = certificates.map_err(|error| format!("verify: {}", error.chain()))?;
     let unequal: Vec<_> = certificates.iter().filter(|certificate| !certificate.equal).collect();
     if !unequal.is_empty() {

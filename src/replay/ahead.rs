@@ -1,0 +1,66 @@
+//! Rows of the tables to come, read while others are being written.
+
+use std::collections::VecDeque;
+
+use crate::error::Result;
+use crate::extract;
+use crate::limits::READ_AHEAD_BYTES_MAX;
+use crate::model::{Belongs, ChunkStream, OwnedTable, TableName, TenantId};
+use crate::plan::{ShardPlan, TenantShard};
+use crate::source::Source;
+
+/// One tenant's rows in one shard: small tables are read ahead, as many as fit the bound; a large one streams when
+/// its turn comes, which keeps everybody busy by itself.
+pub(super) struct Ahead<'a> {
+    source: &'a dyn Source,
+    tenant: &'a TenantId,
+    /// Tables whose rows go to the shard as the snapshot has them, in the order of writing, and their bytes.
+    waiting: VecDeque<(&'a OwnedTable, u64)>,
+    /// Those that are being read.
+    reading: VecDeque<(&'a TableName, u64, ChunkStream)>,
+}
+
+impl<'a> Ahead<'a> {
+    /// Begins to read.
+    pub async fn new(
+        source: &'a dyn Source,
+        planned: &'a ShardPlan,
+        part: &'a TenantShard,
+        tenant: &'a TenantId,
+    ) -> Result<Self> {
+        // Adapted and settled rows are read in ways of their own; a choice is made inside the transaction.
+        let plain = part.tables.iter().filter(|rows| {
+            rows.settled.is_none() && !planned.adaptations.contains_key(&rows.table)
+        });
+        let waiting = plain.filter_map(|rows| {
+            let owned = planned.tables.iter().find(|owned| owned.table.name == rows.table)?;
+            (owned.owners.belongs == Belongs::ToOne).then_some((owned, rows.bytes))
+        });
+        let mut ahead = Self { source, tenant, waiting: waiting.collect(), reading: VecDeque::new() };
+        ahead.fill().await?;
+        Ok(ahead)
+    }
+
+    async fn fill(&mut self) -> Result<()> {
+        let mut bytes: u64 = self.reading.iter().map(|(_, bytes, _)| bytes).sum();
+        while let Some((owned, more)) = self.waiting.pop_front_if(|(_, more)| bytes + *more <= READ_AHEAD_BYTES_MAX) {
+            let rows = extract::tenant_rows(self.source, &owned.table, self.tenant).await?;
+            self.reading.push_back((&owned.table.name, more, rows));
+            bytes += more;
+        }
+        Ok(())
+    }
+
+    /// The rows of a table, read ahead or from now on.
+    pub async fn rows(&mut self, owned: &OwnedTable) -> Result<ChunkStream> {
+        let name = &owned.table.name;
+        let at = self.reading.iter().position(|(table, ..)| *table == name);
+        let found = at.and_then(|at| self.reading.remove(at));
+        self.waiting.retain(|(waiting, _)| waiting.table.name != *name);
+        self.fill().await?;
+        match found {
+            Some((.., rows)) => Ok(rows),
+            None => extract::tenant_rows(self.source, &owned.table, self.tenant).await,
+        }
+    }
+}
