@@ -73,6 +73,8 @@ def apply(name, jobs, plan_flags=(), apply_flags=()):
                                         *apply_flags), env=live)
         bench.check(name)
         done.extra["first"] = first_back(bench, plan, live) - done.measured.started
+        # With --verify=after the command goes on when all are back.
+        done.extra["back"] = json.loads(done.measured.output)["elapsed_ms"] / 1000
         if name == "apply-2":
             bench.time("verify", command(bench, "--json", "verify", plan), env=live)
     return run
