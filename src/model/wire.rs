@@ -94,25 +94,44 @@ impl Tuples {
 
 /// The fields of a tuple; `None` is NULL.
 pub fn fields(tuple: &[u8]) -> Result<Vec<Option<&[u8]>>, WireError> {
+    let mut fields = Vec::new();
+    fields_into(tuple, &mut fields)?;
+    Ok(fields)
+}
+
+/// The same, into a list that is used again for the next tuple.
+pub fn fields_into<'a>(tuple: &'a [u8], fields: &mut Vec<Option<&'a [u8]>>) -> Result<(), WireError> {
+    fields.clear();
+    each_field(tuple, |_, field| {
+        fields.push(field);
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Hands each field of a tuple over with its position; how many there are.
+fn each_field<'a>(
+    tuple: &'a [u8],
+    mut take: impl FnMut(usize, Option<&'a [u8]>) -> Result<(), WireError>,
+) -> Result<usize, WireError> {
     let wrong = || WireError::Length { actual: tuple.len() };
     let (count, mut rest) = tuple.split_first_chunk::<2>().ok_or_else(wrong)?;
     let count = usize::try_from(i16::from_be_bytes(*count)).map_err(|_| wrong())?;
-    let mut fields = Vec::with_capacity(count);
-    for _ in 0..count {
+    for at in 0..count {
         let (length, after) = rest.split_first_chunk::<4>().ok_or_else(wrong)?;
         match usize::try_from(i32::from_be_bytes(*length)) {
             Err(_) => {
-                fields.push(None);
+                take(at, None)?;
                 rest = after;
             }
             Ok(length) => {
                 let (field, after) = after.split_at_checked(length).ok_or_else(wrong)?;
-                fields.push(Some(field));
+                take(at, Some(field))?;
                 rest = after;
             }
         }
     }
-    if rest.is_empty() { Ok(fields) } else { Err(wrong()) }
+    if rest.is_empty() { Ok(count) } else { Err(wrong()) }
 }
 
 /// Appends one tuple made of these fields.
@@ -386,19 +405,21 @@ impl Decoder {
         self.bytes
     }
 
-    /// Adds a row and its owner; its hash is taken from the bytes as they are.
+    /// Adds a row and its owner; its hash is taken from the bytes as they are. After an error the decoder is of no use.
     pub fn push(&mut self, tenant: Option<&str>, tuple: &[u8]) -> Result<(), WireError> {
-        let fields = fields(tuple)?;
-        if fields.len() != self.columns.len() {
-            return Err(WireError::Fields { actual: fields.len(), expected: self.columns.len() });
+        let expected = self.columns.len();
+        let announced = tuple.first_chunk::<2>().map_or(0, |count| usize::from(u16::from_be_bytes(*count)));
+        if announced != expected {
+            return Err(WireError::Fields { actual: announced, expected });
         }
-        for ((builder, column), field) in self.builders.iter_mut().zip(&self.columns).zip(fields) {
+        each_field(tuple, |at, field| {
+            let (builder, column) = (&mut self.builders[at], &self.columns[at]);
             builder.append(field).ok_or_else(|| WireError::Value {
                 column: column.name.clone(),
                 bytes: field.map_or(0, <[u8]>::len),
                 kind: column.kind,
-            })?;
-        }
+            })
+        })?;
         self.tenants.append_option(tenant);
         let hash = super::row_hash(tuple).to_le_bytes();
         // Only fails on another length than 16.

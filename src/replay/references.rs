@@ -123,8 +123,9 @@ impl References {
         if self.has_overflowed() || holding.is_empty() && pointing.is_empty() {
             return Ok(());
         }
+        let mut fields = Vec::new();
         for tuple in rows.iter() {
-            let fields = wire::fields(tuple).map_err(|error| {
+            wire::fields_into(tuple, &mut fields).map_err(|error| {
                 Error::bug(format!("rows of table '{table}' have no fields")).because(error)
             })?;
             for held in &holding {
