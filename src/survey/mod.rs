@@ -8,7 +8,7 @@
 mod awaited;
 mod damage;
 mod drift;
-mod keys;
+pub(crate) mod keys;
 mod live;
 mod standing;
 mod tombstones;
@@ -21,6 +21,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::StreamExt;
 
 use crate::config::Config;
+use crate::disputed::Unowned;
 use crate::error::{Error, Result};
 use crate::extract;
 use crate::missing::missing;
@@ -33,7 +34,7 @@ use crate::plan::{
 };
 use crate::progress::Progress;
 use crate::shard::{self, Facts, Shard};
-use crate::snapshot::{self, Selector, Snapshot, Store};
+use crate::snapshot::{self, Selector, Snapshot, Store, TableEntry};
 use crate::source::snapshot_store::SnapshotSource;
 use crate::source::{Scan, Source};
 pub use damage::{Damage, DamagedTenant, Look};
@@ -283,7 +284,13 @@ impl Surveyed {
             live: self.facts.identity.clone(),
             live_tables: self.facts.tables.clone(),
             obstacles: self.obstacles(request),
-            warnings: [self.facts.warnings.clone(), self.ties(tenants), erased.warnings()].concat(),
+            warnings: [
+                self.facts.warnings.clone(),
+                self.ties(tenants),
+                self.disputes(&contents),
+                erased.warnings(),
+            ]
+            .concat(),
             renamed: self.renamed(),
             drift,
             gone: self.gone(tenants),
@@ -327,6 +334,21 @@ impl Surveyed {
     /// What ties the tenants to others.
     fn ties(&self, tenants: &[TenantId]) -> Vec<String> {
         self.source.snapshot().manifest().ties.iter().flat_map(|ties| ties.lines(tenants)).collect()
+    }
+
+    /// Tables of the tenants with rows that several claim.
+    fn disputes(&self, contents: &BTreeMap<TenantId, Vec<TenantTable>>) -> Vec<String> {
+        let tables: BTreeSet<&TableName> = contents.values().flatten().map(|table| &table.table).collect();
+        let entries = &self.source.snapshot().manifest().tables;
+        let disputed =
+            entries.iter().filter(|entry| entry.rows_disputed > 0 && tables.contains(&entry.table.name));
+        let line = |entry: &TableEntry| {
+            format!(
+                "{} rows of '{}' led to several tenants when the snapshot was taken: they are nobody's, and not restored; where they are live they stay as they are",
+                entry.rows_disputed, entry.table.name
+            )
+        };
+        disputed.map(line).collect()
     }
 
     /// How many rows stay as they are, of those that belong to whoever points at them.
@@ -393,10 +415,15 @@ impl Surveyed {
             .hint("`reinstate snapshot verify` says which files are rotten")
             .hint("an older snapshot may be whole: --at TIME"));
         }
-        let mut standing = match compared {
-            Some(compared) => compared.finish().await?,
-            None => Standing::default(),
-        };
+        let (mut standing, mut live_rows) = (Standing::default(), live_rows);
+        if let Some(mut compared) = compared {
+            let unowned = Unowned { source: &self.source, adaptation: changed.drift.adaptation.as_ref() };
+            live_rows = live_rows.saturating_sub(compared.forget_disputed(unowned).await?);
+            standing = compared.finish().await?;
+        }
+        if fingerprint.rows == 0 && live_rows == 0 {
+            return Ok(None);
+        }
         standing.findings.extend(changed.drift.take_unfit(&mut changed.found));
         let left = self.left(owned, tenant, changed).await?;
         let (table, rows) = (table.clone(), fingerprint.rows);
