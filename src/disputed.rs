@@ -47,7 +47,7 @@ pub struct Unowned<'a> {
 }
 
 impl Unowned<'_> {
-    /// Which of these rows, given by their identity, the snapshot gives to nobody in a table whose rows can be disputed.
+    /// Which of these rows, given by their identity, the snapshot gives to nobody. None where rows cannot be disputed.
     pub async fn nobodys(&self, owned: &OwnedTable, asked: &HashSet<u128>) -> Result<HashSet<u128>> {
         let mut found = HashSet::new();
         if asked.is_empty() || !self.may_dispute(owned) {

@@ -214,11 +214,7 @@ impl Steps<'_> {
                 continue;
             }
             let expected = expected(name).map(TenantTable::expected).unwrap_or_default();
-            let mut read = session.read_back(owned, &self.tenant.id).await?;
-            if read != expected {
-                let disputed = self.disputed(session, owned).await?;
-                disputed.into_iter().for_each(|hash| read.remove(hash));
-            }
+            let read = self.read_table(session, owned, expected).await?;
             found.push((name.clone(), expected, read));
         }
         let verdict = verify::before_commit(found);
@@ -231,6 +227,29 @@ impl Steps<'_> {
         };
         Err(Error::failed(format!("unable to verify table '{}' before commit: {what}", wrong.table))
             .hint("rows may have been created for the tenant since the deletion, or a trigger changes values on INSERT"))
+    }
+
+    /// Reads the tenant's rows of one table back, without those that were disputed. Another tenant that comes back in
+    /// this moment changes what looks like this one's: then it is read again.
+    async fn read_table(
+        &self,
+        session: &mut dyn Session,
+        owned: &OwnedTable,
+        expected: Fingerprint,
+    ) -> Result<Fingerprint> {
+        let mut before = None;
+        loop {
+            let read = session.read_back(owned, &self.tenant.id).await?;
+            let mut rest = read;
+            if read != expected {
+                let disputed = self.disputed(session, owned).await?;
+                disputed.into_iter().for_each(|hash| rest.remove(hash));
+            }
+            if rest == expected || before == Some(read) {
+                return Ok(rest);
+            }
+            before = Some(read);
+        }
     }
 
     /// The rows that this transaction sees as the tenant's, and that the snapshot gives to nobody: their hashes.

@@ -227,13 +227,7 @@ impl Surveyed {
             tenants.iter().flat_map(|id| snapshot.index().of_tenant(id)).map(|entry| entry.rows).sum();
         progress.begin(&format!("reading the tenants' rows of shard '{}'", self.name), Some(rows));
         let mut drift = self.drift(&involved).await?;
-        let mut live = Vec::with_capacity(involved.len());
-        for owned in &involved {
-            live.push(match owned.owners.belongs {
-                Belongs::ToOne => self.shard.live_rows(owned, tenants).await?,
-                Belongs::ToReferrers | Belongs::WithParent => BTreeMap::new(),
-            });
-        }
+        let live = self.live_rows(&involved, tenants).await?;
         // Where the schema alone stops the plan there is nothing to compare.
         let is_held = |owned: &OwnedTable| {
             tenants.iter().any(|tenant| self.rows_in_snapshot(tenant, &owned.table.name) > 0)
@@ -284,13 +278,7 @@ impl Surveyed {
             live: self.facts.identity.clone(),
             live_tables: self.facts.tables.clone(),
             obstacles: self.obstacles(request),
-            warnings: [
-                self.facts.warnings.clone(),
-                self.ties(tenants),
-                self.disputes(&contents),
-                erased.warnings(),
-            ]
-            .concat(),
+            warnings: [self.facts.warnings.clone(), self.doubts(&contents), erased.warnings()].concat(),
             renamed: self.renamed(),
             drift,
             gone: self.gone(tenants),
@@ -304,6 +292,22 @@ impl Surveyed {
             policies,
             repair: request.repair,
         })
+    }
+
+    /// Live rows of each of the tenants, table by table; those of whoever points at them are not counted.
+    async fn live_rows(
+        &self,
+        involved: &[OwnedTable],
+        tenants: &[TenantId],
+    ) -> Result<Vec<BTreeMap<TenantId, u64>>> {
+        let mut live = Vec::with_capacity(involved.len());
+        for owned in involved {
+            live.push(match owned.owners.belongs {
+                Belongs::ToOne => self.shard.live_rows(owned, tenants).await?,
+                Belongs::ToReferrers | Belongs::WithParent => BTreeMap::new(),
+            });
+        }
+        Ok(live)
     }
 
     /// Whether the server will check the keys of rows of these tables, as the plan will choose.
@@ -331,24 +335,20 @@ impl Surveyed {
         obstacles
     }
 
-    /// What ties the tenants to others.
-    fn ties(&self, tenants: &[TenantId]) -> Vec<String> {
-        self.source.snapshot().manifest().ties.iter().flat_map(|ties| ties.lines(tenants)).collect()
-    }
-
-    /// Tables of the tenants with rows that several claim.
-    fn disputes(&self, contents: &BTreeMap<TenantId, Vec<TenantTable>>) -> Vec<String> {
+    /// What ties the tenants to others, and their tables with rows that several claim.
+    fn doubts(&self, contents: &BTreeMap<TenantId, Vec<TenantTable>>) -> Vec<String> {
+        let manifest = self.source.snapshot().manifest();
+        let tenants: Vec<TenantId> = contents.keys().cloned().collect();
+        let ties = manifest.ties.iter().flat_map(|ties| ties.lines(&tenants));
         let tables: BTreeSet<&TableName> = contents.values().flatten().map(|table| &table.table).collect();
-        let entries = &self.source.snapshot().manifest().tables;
-        let disputed =
-            entries.iter().filter(|entry| entry.rows_disputed > 0 && tables.contains(&entry.table.name));
-        let line = |entry: &TableEntry| {
+        let is_disputed = |entry: &&TableEntry| entry.rows_disputed > 0 && tables.contains(&entry.table.name);
+        let disputes = manifest.tables.iter().filter(is_disputed).map(|entry| {
+            let (rows, table) = (entry.rows_disputed, &entry.table.name);
             format!(
-                "{} rows of '{}' led to several tenants when the snapshot was taken: they are nobody's, and not restored; where they are live they stay as they are",
-                entry.rows_disputed, entry.table.name
+                "{rows} rows of '{table}' led to different tenants when the snapshot was taken: they are nobody's; live or not, they stay as they are"
             )
-        };
-        disputed.map(line).collect()
+        });
+        ties.chain(disputes).collect()
     }
 
     /// How many rows stay as they are, of those that belong to whoever points at them.
