@@ -87,6 +87,11 @@ pub const KEY_PROOF_BYTES_MAX: usize = 32 << 20;
 /// Keys of one "are these parents there?".
 pub const KEYS_ASKED_MAX: usize = 8_192;
 
+/// Parameters of one VALUES list on PostgreSQL (65,535 in its protocol): bounds the text that the server has to parse.
+pub const VALUES_PARAMETERS_MAX: usize = 16_384;
+/// Rows of one VALUES list, a power of two.
+pub const VALUES_ROWS_MAX: usize = 512;
+
 /// Tables of one "does the tenant have rows there?": few round trips for a thousand tables, and far below what
 /// SQLite takes as one compound SELECT (500).
 pub const TABLES_ASKED_MAX: usize = 200;

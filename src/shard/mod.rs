@@ -200,10 +200,13 @@ pub trait Shard: Send + Sync {
     /// Positions of the values of a type for which a domain's check (SQL over `VALUE`) is false.
     async fn refused_values(
         &self,
-        type_name: &str,
+        of: (&str, TypeKind),
         check: &str,
         values: &[Option<&[u8]>],
     ) -> Result<Vec<usize>>;
+
+    /// Positions of printed values that the type does not read, or prints otherwise than they are.
+    async fn misread_values(&self, type_name: &str, values: &[Option<&[u8]>]) -> Result<Vec<usize>>;
 
     /// A value as the database reads it from text as this type: how it travels, and its wire form.
     async fn read_value(&self, type_name: &str, text: &str) -> Result<(TypeKind, Vec<u8>)>;

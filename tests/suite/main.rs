@@ -34,6 +34,7 @@ mod postgres {
     mod source;
     pub mod support;
 }
+mod printed;
 mod property;
 mod repair;
 mod rescue;

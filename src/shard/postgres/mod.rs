@@ -13,12 +13,14 @@
 mod ask;
 mod constraints;
 mod facts;
+mod insert;
 mod journal;
 mod probe;
 mod queue;
 mod read;
 mod repair;
 mod session;
+mod values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -113,14 +115,21 @@ impl Shard for PostgresShard {
 
     async fn refused_values(
         &self,
-        type_name: &str,
+        of: (&str, TypeKind),
         check: &str,
         values: &[Option<&[u8]>],
     ) -> Result<Vec<usize>> {
         let mut connection = self.pool.lease().await?;
-        let refused = ask::refused_values(&mut connection, type_name, check, values).await?;
+        let refused = values::refused(&mut connection, of, check, values).await?;
         connection.release();
         Ok(refused)
+    }
+
+    async fn misread_values(&self, type_name: &str, values: &[Option<&[u8]>]) -> Result<Vec<usize>> {
+        let mut connection = self.pool.lease().await?;
+        let misread = values::misread(&mut connection, type_name, values).await?;
+        connection.release();
+        Ok(misread)
     }
 
     async fn read_value(&self, type_name: &str, text: &str) -> Result<(TypeKind, Vec<u8>)> {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! columns ─┐
-//! keys     ├─► Catalog { tables, relations, unsendable }
+//! keys     ├─► Catalog { tables, relations }
 //! feeds    ┘   (writes: what a trigger's function seems to write)
 //! ```
 //!
@@ -71,17 +71,6 @@ impl Relations {
     }
 }
 
-/// A column whose type has no binary form, so that its values cannot be carried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsendable {
-    /// Table.
-    pub table: TableName,
-    /// Column.
-    pub column: String,
-    /// Its type.
-    pub type_name: String,
-}
-
 /// All that is known of the user's tables.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
@@ -89,8 +78,6 @@ pub struct Catalog {
     pub tables: Vec<Table>,
     /// Their relations.
     pub relations: Relations,
-    /// Columns that stop their table from being carried.
-    pub unsendable: Vec<Unsendable>,
 }
 
 /// Reads the catalog.
@@ -98,7 +85,7 @@ pub async fn read(connection: &mut PgConnection) -> Result<Catalog> {
     let unable = |error| failure("unable to read the catalog", error);
     let mut catalog = Catalog::default();
     let mut tables = empty_tables(connection, &mut catalog.relations).await.map_err(unable)?;
-    columns::read(connection, &mut tables, &mut catalog.unsendable).await.map_err(unable)?;
+    columns::read(connection, &mut tables).await.map_err(unable)?;
     keys::read(connection, &mut tables).await.map_err(unable)?;
     feeds::read(connection, &mut tables).await.map_err(unable)?;
     catalog.tables = tables.into_values().collect();
