@@ -204,7 +204,8 @@ impl Comparison<'_> {
                     let said =
                         format!("{place} is new: restored rows take the declared value '{}'", value.text);
                     self.drift.covered.push(said);
-                    let conditions = conditions::of_column(&place, None, column, self.origins.len(), value.kind);
+                    let conditions =
+                        conditions::of_column(&place, None, column, self.origins.len(), value.kind);
                     self.drift.conditions.extend(conditions);
                     self.origins.push(Origin::Constant { wire: value.wire });
                     self.drift.columns.push(Column { kind: value.kind, ..column.clone() });

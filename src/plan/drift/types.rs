@@ -218,6 +218,19 @@ mod tests {
         column
     }
 
+    #[test]
+    fn what_was_printed_stays_so_and_nothing_else_becomes_it_but_text() {
+        let of = |type_name: &str, kind| Column::new("c", type_name, kind);
+        let printed = of("aclitem", TypeKind::Printed);
+        let same = Some((Cast::Same, true));
+        assert_eq!(cast(&printed, &printed), same);
+        assert_eq!(cast(&printed, &of("aclitem", TypeKind::Opaque)), same);
+        assert_eq!(cast(&of("text", TypeKind::Text), &printed), same);
+        assert_eq!(cast(&of("aclitem", TypeKind::Opaque), &printed), None);
+        assert_eq!(cast(&printed, &of("aclitem[]", TypeKind::Printed)), None);
+        assert_eq!(cast(&printed, &of("text", TypeKind::Text)), None);
+    }
+
     fn labels(labels: &[&str]) -> Option<UserType> {
         Some(UserType::Enum { labels: labels.iter().map(|label| (*label).to_owned()).collect() })
     }

@@ -2,8 +2,8 @@
 //! server's own (`k`), so that keys mean what they mean to the server.
 
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::types::Oid;
 use sqlx::postgres::PgConnection;
+use sqlx::postgres::types::Oid;
 
 use super::ask::RowTypes;
 use crate::database::postgres::catalog::Relations;

@@ -75,7 +75,9 @@ pub async fn misread(
         let query = sqlx::query_scalar(AssertSqlSafe(sql.clone())).bind(&piece);
         let found: Result<Vec<String>, sqlx::Error> = query.fetch_all(&mut *connection).await;
         match found {
-            Ok(found) => misread.extend(found.iter().filter_map(|value| places.get(value.as_str())).flatten()),
+            Ok(found) => {
+                misread.extend(found.iter().filter_map(|value| places.get(value.as_str())).flatten())
+            }
             Err(error) if !is_about_the_value(&error) => return Err(unable(error)),
             Err(_) if piece.len() > 1 => {
                 let half = piece.split_off(piece.len() / 2);

@@ -95,12 +95,7 @@ impl Shard for SqliteShard {
     }
 
     /// SQLite has no domains.
-    async fn refused_values(
-        &self,
-        _: (&str, TypeKind),
-        _: &str,
-        _: &[Option<&[u8]>],
-    ) -> Result<Vec<usize>> {
+    async fn refused_values(&self, _: (&str, TypeKind), _: &str, _: &[Option<&[u8]>]) -> Result<Vec<usize>> {
         Ok(Vec::new())
     }
 

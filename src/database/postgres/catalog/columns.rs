@@ -76,10 +76,7 @@ type Row = (
 );
 
 /// Fills in the columns, in physical order.
-pub async fn read(
-    connection: &mut PgConnection,
-    tables: &mut Tables,
-) -> Result<(), sqlx::Error> {
+pub async fn read(connection: &mut PgConnection, tables: &mut Tables) -> Result<(), sqlx::Error> {
     let mut unbindable: HashMap<i64, Vec<String>> = HashMap::new();
     let rows: Vec<Row> = sqlx::query_as(COLUMNS).fetch_all(connection).await?;
     for row in rows {

@@ -132,7 +132,20 @@ pub async fn row_type(
         return Err(Error::undecided(format!("unable to ask about rows of '{name}': it has no columns")));
     };
     let column = |row: ColumnRow| {
-        let (_, _, name, oid, array, type_name, is_domain, is_unknown, is_record, is_printed, generated, constant) = row;
+        let (
+            _,
+            _,
+            name,
+            oid,
+            array,
+            type_name,
+            is_domain,
+            is_unknown,
+            is_record,
+            is_printed,
+            generated,
+            constant,
+        ) = row;
         LiveColumn {
             name,
             type_oid: oid_of(oid),
@@ -215,7 +228,10 @@ impl RowType {
                 && needed.is_none_or(|needed| column.is_domain || needed.contains(&column.name))
         };
         let place = |name: &str| table.stored_columns().position(|stored| stored.name == name);
-        self.columns.iter().map(|column| Some(column).filter(is_needed).and_then(|it| place(&it.name))).collect()
+        self.columns
+            .iter()
+            .map(|column| Some(column).filter(is_needed).and_then(|it| place(&it.name)))
+            .collect()
     }
 
     /// What stands for a column whose values do not arrive.
@@ -260,32 +276,38 @@ impl RowType {
     /// `(SELECT … FROM (VALUES (1, $1::t, …), …) …) k`.
     fn values(&self, table: &Table, places: &[Option<usize>], rows: usize, alias: &str) -> String {
         let mut arriving = vec![PLACE.to_owned()];
-        let mut casts = Vec::with_capacity(self.columns.len());
+        // Of each value: whether it has a parameter, and what stands behind that.
+        let mut values: Vec<(bool, String)> = Vec::with_capacity(self.columns.len());
         let mut shown = Vec::with_capacity(self.columns.len());
         for (column, place) in self.columns.iter().zip(places) {
             let (name, type_name) = (quote_identifier(&column.name), &column.type_name);
-            match (self.instead(table, column), place) {
-                (Some(expression), _) => shown.push(format!("({expression}) AS {name}")),
-                (None, None) => shown.push(format!("NULL::{type_name} AS {name}")),
-                (None, Some(place)) => {
-                    let kind = table.stored_columns().nth(*place).map(|stored| stored.kind);
-                    let text = if kind == Some(TypeKind::Printed) { "::pg_catalog.text" } else { "" };
-                    casts.push(format!("{text}::{type_name}"));
-                    shown.push(name.clone());
-                    arriving.push(name);
-                }
+            if let Some(expression) = self.instead(table, column) {
+                shown.push(format!("({expression}) AS {name}"));
+                continue;
             }
+            let kind = place.and_then(|place| table.stored_columns().nth(place)).map(|stored| stored.kind);
+            values.push(match kind {
+                None => (false, format!("NULL::{type_name}")),
+                Some(TypeKind::Printed) => (true, format!("::pg_catalog.text::{type_name}")),
+                Some(_) => (true, format!("::{type_name}")),
+            });
+            shown.push(name.clone());
+            arriving.push(name);
         }
-        let row = |row: usize| {
-            let values = casts.iter().enumerate();
-            let values = values.map(|(at, cast)| format!(", ${}{cast}", row * casts.len() + at + 1));
-            format!("({}::pg_catalog.int8{})", row + 1, values.collect::<String>())
+        let mut number = 0;
+        let mut value = |(has_parameter, sql): &(bool, String)| {
+            number += i32::from(*has_parameter);
+            if *has_parameter { format!(", ${number}{sql}") } else { format!(", {sql}") }
+        };
+        let mut row = |row: usize| {
+            let values: String = values.iter().map(&mut value).collect();
+            format!("({}::pg_catalog.int8{values})", row + 1)
         };
         format!(
             "(SELECT /* {} */ {}, {PLACE} FROM (VALUES {}) AS arriving({})) {alias}",
             self.array,
             shown.join(", "),
-            (0..rows).map(row).collect::<Vec<_>>().join(", "),
+            (0..rows).map(&mut row).collect::<Vec<_>>().join(", "),
             arriving.join(", ")
         )
     }
@@ -345,7 +367,11 @@ impl LiveColumn {
 
 fn fields_of<'t>(table: &Table, tuple: &'t [u8]) -> Result<Vec<Option<&'t [u8]>>, WireError> {
     let (fields, expected) = (fields(tuple)?, table.stored_columns().count());
-    if fields.len() == expected { Ok(fields) } else { Err(WireError::Fields { actual: fields.len(), expected }) }
+    if fields.len() == expected {
+        Ok(fields)
+    } else {
+        Err(WireError::Fields { actual: fields.len(), expected })
+    }
 }
 
 /// Cuts rows of so many parameters each. All slices are powers of two long: the driver and the server keep each statement,
@@ -368,7 +394,8 @@ mod tests {
 
     #[test]
     fn rows_are_cut_into_powers_of_two_that_fit() {
-        let lengths = |rows, width| -> Vec<usize> { slices(rows, width).into_iter().map(|it| it.len()).collect() };
+        let lengths =
+            |rows, width| -> Vec<usize> { slices(rows, width).into_iter().map(|it| it.len()).collect() };
         assert_eq!(lengths(0, 3), [0; 0]);
         assert_eq!(lengths(7, 3), [4, 2, 1]);
         assert_eq!(lengths(VALUES_ROWS_MAX * 2 + 1, 1), [VALUES_ROWS_MAX, VALUES_ROWS_MAX, 1]);
