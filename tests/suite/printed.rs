@@ -170,13 +170,13 @@ fn no_more_privileges_are_needed() {
     shop.sql(&format!(
         "delete from grants where site_id = 1; delete from sites where id = 1;
          revoke all on database {database} from public; revoke all on schema public from public;
-         create role clerk login; grant connect, create on database {database} to clerk; grant usage on schema public to clerk;
-         grant select, insert on all tables in schema public to clerk;
-         grant select, update on all sequences in schema public to clerk;"
+         create role scrivener login; grant connect, create on database {database} to scrivener; grant usage on schema public to scrivener;
+         grant select, insert on all tables in schema public to scrivener;
+         grant select, update on all sequences in schema public to scrivener;"
     ));
     let config = shop.dir.path().join("reinstate.toml");
     let text = std::fs::read_to_string(&config).expect("read");
-    std::fs::write(&config, text.replace(&shop.url, &Cluster::start().url_as("clerk", &database)))
+    std::fs::write(&config, text.replace(&shop.url, &Cluster::start().url_as("scrivener", &database)))
         .expect("write");
     shop.plan().exits(0);
     shop.apply().exits(0);

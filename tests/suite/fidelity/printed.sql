@@ -53,7 +53,7 @@ create table app.printed (
 insert into app.printed (site_id, ou) select 1 + n % 3, '' from generate_series(1, 9) n;
 update app.printed set
     a = makeaclitem('"a role"'::regrole, 'postgres'::regrole, 'SELECT', true), b = '{"=r/postgres",NULL,"postgres=arwdDxt/postgres"}', c = '=/postgres',
-    d = row('it''s, "he" \', '=r*/postgres', '2026-01-01 00:00:00.000001+00', '-0', 'app.printed', '\x00ff', '-1 mons +2 days 03:00:00.5'),
+    d = row('it''s, "he" \', '=r*/postgres', '2026-01-01 00:00:00.000001+00', '-0', 'public.sites', '\x00ff', '-1 mons +2 days 03:00:00.5'),
     e = array[row('', null, 'infinity', 'NaN', 'pg_class', '', null)::app.entry, null], f = row('x', '=r/postgres', null, '5e-324', null, null, null),
     g = '-2147483648', h = '[0:1][-1:-1]={{1},{NULL}}', i = '[-1,7)', j = '9223372036854775807', k1 = '978-0-393-04002-9', l = '1436-4522', m = '~1.50 .. >2e7', n = '{"<1 .. 2.00",NULL}',
     oa = '-0', ob = '-0', oc = repeat('9', 20000)::numeric, od = '-0.0001', oe = U&'\+10FFFF' || E'\t\\N\n\r', of = 'x', og = 'ab', oh = '\x00ff00', oi = '{"b": [1.10]}', oj = '{"b" : 1,  "a":2}',

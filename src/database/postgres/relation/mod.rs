@@ -11,25 +11,24 @@
 //! VALUES list, each value a parameter, and what is printed is cast from text.
 
 mod binary;
+mod live;
 mod sent;
 
 use std::ops::Range;
 
-use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres};
 
 pub use binary::{BinaryValue, value_array};
+pub use live::row_type;
 pub use sent::{sent, travelling, tuple_at};
 
-use super::catalog::Relations;
-use super::error::failure;
-use crate::error::{Error, Result};
 use crate::limits::{VALUES_PARAMETERS_MAX, VALUES_ROWS_MAX};
 use crate::model::wire::{Tuples, WireError, fields};
-use crate::model::{Table, TableName, TypeKind, quote_identifier};
+use crate::model::{Table, TypeKind, quote_identifier};
 use binary::push_value;
+use live::LiveColumn;
 
 /// The column of a relation that counts its rows from 1; no table has one of this name.
 pub const PLACE: &str = "\"reinstate place\"";
@@ -62,105 +61,6 @@ pub struct Relation {
     parameters: Vec<BinaryValue>,
     /// How many rows came in relations before this one.
     pub first: usize,
-}
-
-struct LiveColumn {
-    name: String,
-    type_oid: u32,
-    /// The array of its type; 0 if there is none.
-    type_array: u32,
-    type_name: String,
-    /// May refuse NULL even where the column's value is not asked for.
-    is_domain: bool,
-    /// The driver cannot bind it.
-    is_unknown: bool,
-    /// It is made of records, which `unnest` would take apart.
-    is_record: bool,
-    /// It is made of a type without a binary form.
-    is_printed: bool,
-    /// The expression of a generated column: computed anew, since the row does not bring it.
-    generated: Option<String>,
-    /// The default of a column, if it is a constant: what a row gets that does not bring the column.
-    constant: Option<String>,
-}
-
-const ROW_TYPE: &str =
-    "with recursive made_of(column_number, type) as (
-       select attnum, atttypid from pg_attribute where attrelid = $1 and attnum > 0 and not attisdropped
-       union
-       select m.column_number, part.oid
-       from made_of m join pg_type t on t.oid = m.type
-       cross join lateral (
-         select t.typelem as oid union all select t.typbasetype
-         union all select rngsubtype from pg_range where t.oid in (rngtypid, rngmultitypid)
-         union all select atttypid from pg_attribute
-                   where attrelid = t.typrelid and attnum > 0 and not attisdropped) part
-       where part.oid <> 0)
-     select t.typarray::int8, t.oid::int8, a.attname::text, a.atttypid::int8, y.typarray::int8,
-            format('%I.%I', n.nspname, y.typname), y.typtype = 'd',
-            exists (select from made_of m join pg_type p on p.oid = m.type
-                    where m.column_number = a.attnum and p.typtype = 'm'),
-            exists (select from made_of m join pg_type p on p.oid = m.type
-                    where m.column_number = a.attnum and p.typtype = 'c'),
-            exists (select from made_of m join pg_type p on p.oid = m.type
-                    where m.column_number = a.attnum and (p.typsend = 0 or p.typreceive = 0)),
-            case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
-            case when a.attgenerated = '' and pg_get_expr(d.adbin, d.adrelid) ~ '^(''[^'']*''|-?[0-9.]+|true|false)(::[^(]*)?$'
-                 then pg_get_expr(d.adbin, d.adrelid) end
-     from pg_class c join pg_type t on t.oid = c.reltype
-     join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-     join pg_type y on y.oid = a.atttypid
-     join pg_namespace n on n.oid = y.typnamespace
-     left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-     where c.oid = $1 order by a.attnum";
-
-type ColumnRow = (i64, i64, String, i64, i64, String, bool, bool, bool, bool, Option<String>, Option<String>);
-
-/// Reads the row type of a table.
-pub async fn row_type(
-    connection: &mut PgConnection,
-    relations: &Relations,
-    name: &TableName,
-) -> Result<RowType> {
-    let unable = |error| failure(format!("unable to read the row type of '{name}'"), error);
-    let rows: Vec<ColumnRow> = sqlx::query_as(ROW_TYPE)
-        .bind(Oid(relations.get(name)?.oid))
-        .fetch_all(connection)
-        .await
-        .map_err(unable)?;
-    let Some(&(array, element, ..)) = rows.first() else {
-        return Err(Error::undecided(format!("unable to ask about rows of '{name}': it has no columns")));
-    };
-    let column = |row: ColumnRow| {
-        let (
-            _,
-            _,
-            name,
-            oid,
-            array,
-            type_name,
-            is_domain,
-            is_unknown,
-            is_record,
-            is_printed,
-            generated,
-            constant,
-        ) = row;
-        LiveColumn {
-            name,
-            type_oid: oid_of(oid),
-            type_array: oid_of(array),
-            type_name,
-            is_domain,
-            is_unknown,
-            is_record,
-            is_printed,
-            generated,
-            constant,
-        }
-    };
-    let columns = rows.into_iter().map(column).collect();
-    Ok(RowType { array: oid_of(array), element: oid_of(element), columns })
 }
 
 /// An oid is an unsigned 32-bit number.
@@ -358,13 +258,6 @@ impl RowType {
     }
 }
 
-impl LiveColumn {
-    /// Whether it is an array of its own, where columns go apart.
-    fn binds(&self) -> bool {
-        self.generated.is_none() && self.type_array != 0 && !self.is_unknown && !self.is_record
-    }
-}
-
 fn fields_of<'t>(table: &Table, tuple: &'t [u8]) -> Result<Vec<Option<&'t [u8]>>, WireError> {
     let (fields, expected) = (fields(tuple)?, table.stored_columns().count());
     if fields.len() == expected {
@@ -374,8 +267,8 @@ fn fields_of<'t>(table: &Table, tuple: &'t [u8]) -> Result<Vec<Option<&'t [u8]>>
     }
 }
 
-/// Cuts rows of so many parameters each. All slices are powers of two long: the driver and the server keep each statement,
-/// and so there are few.
+/// Cuts rows of so many parameters each. All slices are powers of two long: the driver and the server keep each
+/// statement, and so there are few.
 fn slices(rows: usize, width: usize) -> Vec<Range<usize>> {
     let fitting = (VALUES_PARAMETERS_MAX / width.max(1)).clamp(1, VALUES_ROWS_MAX);
     let mut slices = Vec::new();
