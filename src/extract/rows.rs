@@ -22,7 +22,8 @@ pub async fn tenant_rows(source: &dyn Source, table: &Table, tenant: &TenantId) 
         while let Some(batch) = batches.next().await {
             let batch = batch?;
             let (table, tenant) = (Arc::clone(&table), tenant.clone());
-            let chunk = bridge::compute(move || chunk(&table, &tenant, batch)).await??;
+            let bytes = batch.get_array_memory_size();
+            let chunk = bridge::compute_on(bytes, move || chunk(&table, &tenant, batch)).await??;
             if !chunk.tuples.is_empty() && sender.send(chunk).await.is_err() {
                 break;
             }
