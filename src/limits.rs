@@ -27,8 +27,8 @@ pub const SCAN_CHUNK_BLOCKS: u64 = 16_384;
 pub const DATA_FILE_BYTES_MAX: usize = 32 << 20;
 /// Rows of one row group: bounds what a reader must hold.
 pub const ROW_GROUP_ROWS_MAX: usize = 65_536;
-/// Bytes in memory of the rows of one row group, for the same reason: a reader fetches its wanted pages at once.
-pub const ROW_GROUP_BYTES_MAX: usize = 8 << 20;
+/// Row groups of a full data file, at the least: a reader fetches the wanted pages of one at once.
+pub const ROW_GROUPS_OF_A_PART: usize = 4;
 /// Rows of one data page: decoded at once, they stay in cache.
 pub const DATA_PAGE_ROWS_MAX: usize = 8_192;
 /// Bytes in wire form, for each column, of rows that are worth pages of their own. A tenant with fewer shares pages,

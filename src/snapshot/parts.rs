@@ -14,7 +14,7 @@ use super::pages::Run;
 use super::sort::LENGTH_COLUMN;
 use super::writer::DataWriter;
 use crate::error::{Error, Result};
-use crate::limits::TENANT_ID_BYTES_MAX;
+use crate::limits::{ROW_GROUPS_OF_A_PART, TENANT_ID_BYTES_MAX};
 use crate::model::{Fingerprint, HASH_COLUMN, TENANT_COLUMN, Table, TableName, TenantId};
 
 /// A finished data file.
@@ -91,8 +91,9 @@ impl PartBuilder {
     }
 
     fn begin(&mut self) -> Result<OpenPart> {
-        let writer = DataWriter::new(self.schema.clone(), TENANT_COLUMN)
-            .map_err(|error| self.unable().because(error))?;
+        let writer =
+            DataWriter::new(self.schema.clone(), TENANT_COLUMN, self.part_bytes_max / ROW_GROUPS_OF_A_PART)
+                .map_err(|error| self.unable().because(error))?;
         let path = layout::data_file(&self.table, self.parts);
         self.parts += 1;
         Ok(OpenPart { writer, path, rows: 0, entries: Vec::new() })

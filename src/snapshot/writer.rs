@@ -18,7 +18,7 @@ use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 
 use super::format;
 use super::pages::{Run, pages};
-use crate::limits::{ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX};
+use crate::limits::ROW_GROUP_ROWS_MAX;
 
 type Result<T> = std::result::Result<T, ParquetError>;
 
@@ -26,6 +26,7 @@ type Result<T> = std::result::Result<T, ParquetError>;
 pub(super) struct DataWriter {
     file: SerializedFileWriter<Vec<u8>>,
     schema: SchemaRef,
+    group_bytes_max: usize,
     /// The row group in the making: its rows, their number, and what they take in memory.
     batches: Vec<RecordBatch>,
     rows: usize,
@@ -34,12 +35,13 @@ pub(super) struct DataWriter {
 }
 
 impl DataWriter {
-    pub(super) fn new(schema: SchemaRef, sorted_by: &str) -> Result<Self> {
+    /// A file sorted by a column, whose row groups take at most so many bytes in memory.
+    pub(super) fn new(schema: SchemaRef, sorted_by: &str, group_bytes_max: usize) -> Result<Self> {
         let mut properties = format::data(sorted_by);
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
         let parquet = ArrowSchemaConverter::new().convert(&schema)?;
         let file = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), properties.into())?;
-        Ok(Self { file, schema, batches: Vec::new(), rows: 0, bytes: 0, runs: Vec::new() })
+        Ok(Self { file, schema, group_bytes_max, batches: Vec::new(), rows: 0, bytes: 0, runs: Vec::new() })
     }
 
     /// At most the bytes of the file, were it finished now; the footer is small change.
@@ -52,7 +54,7 @@ impl DataWriter {
     pub(super) fn write(&mut self, batch: RecordBatch, runs: &[Run], is_begun: bool) -> Result<()> {
         let bytes = batch.get_array_memory_size();
         let is_full =
-            self.rows + batch.num_rows() > ROW_GROUP_ROWS_MAX || self.bytes + bytes > ROW_GROUP_BYTES_MAX;
+            self.rows + batch.num_rows() > ROW_GROUP_ROWS_MAX || self.bytes + bytes > self.group_bytes_max;
         if is_full {
             self.flush()?;
         }
@@ -247,7 +249,7 @@ mod tests {
     #[test]
     fn every_type_is_read_back_by_others_and_pages_end_between_tenants() {
         let parts = [batch("a", 5, 1), batch("a", 300, 3), batch("b", 400, usize::MAX), batch("c", 2, 2)];
-        let mut writer = DataWriter::new(parts[0].schema(), "tenant").expect("writer");
+        let mut writer = DataWriter::new(parts[0].schema(), "tenant", usize::MAX).expect("writer");
         let worth = 100 * DATA_PAGE_COLUMN_BYTES_MIN;
         for (part, is_begun) in parts.iter().zip([false, true, false, false]) {
             let run = Run { rows: part.num_rows(), bytes: if part.num_rows() > 2 { worth } else { 9 } };

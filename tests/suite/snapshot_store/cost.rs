@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use futures::TryStreamExt;
 use reinstate::extract::tenant_rows;
-use reinstate::limits::ROW_GROUP_BYTES_MAX;
+use reinstate::limits::{DATA_FILE_BYTES_MAX, ROW_GROUPS_OF_A_PART};
 use reinstate::model::{Chunk, Rule, TypeKind};
 use reinstate::progress::Silent;
 use reinstate::snapshot::{CreateOptions, Manifest, Snapshot, Store, create};
@@ -119,7 +119,7 @@ async fn what_is_fetched_at_once_does_not_grow_with_the_tenant() {
     let counted = Counted::new(&source).await;
     assert_eq!(counted.read("1").await, 3_000);
     let largest = counted.watched.bytes_at_once.load(Ordering::SeqCst);
-    assert!(largest <= ROW_GROUP_BYTES_MAX as u64, "{largest}");
+    assert!(largest <= (DATA_FILE_BYTES_MAX / ROW_GROUPS_OF_A_PART) as u64, "{largest}");
     // All of it is the tenant's, so that it comes in one piece a row group.
     assert!(counted.bytes_read() > 2 * largest && counted.watched.ranges.load(Ordering::SeqCst) < 10);
 }
