@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::extract::prune;
 use crate::limits::{COMPUTED_AT_ONCE_BYTES_MAX, FILES_KEPT_BYTES_MAX, QUEUE_BATCHES_MAX};
 use crate::model::{TENANT_COLUMN, TableName};
-use crate::snapshot::{DataFile, FileEntry, Rows, Snapshot, TableEntry};
+use crate::snapshot::{DataFile, FileEntry, IndexEntry, Rows, Snapshot, TableEntry};
 
 /// Reads rows of a snapshot. Its batches have [`crate::model::Table::arrow_schema`], and those of a tenant
 /// are contiguous.
@@ -56,17 +56,52 @@ impl SnapshotSource {
     }
 
     /// The files to be read, and the rows of each; `None` for all rows.
-    fn reads(&self, entry: &TableEntry, scan: &Scan) -> Vec<(FileEntry, Vec<Range<u64>>)> {
+    fn reads(&self, entry: &TableEntry, scan: &Scan) -> Vec<Read> {
         let Some(tenants) = &scan.tenants else {
             let whole = |file: &FileEntry| (file.clone(), std::iter::once(0..file.rows).collect());
             return entry.files.iter().map(whole).collect();
         };
         let index = self.snapshot.index();
         let entries = tenants.iter().flat_map(|tenant| index.of(tenant, &entry.table.name));
-        let mut ranges = prune::ranges_by_file(entries);
-        let files = entry.files.iter();
-        files.filter_map(|file| Some((file.clone(), ranges.remove(file.path.as_str())?))).collect()
+        of_entries(entry, entries)
     }
+
+    fn read(&self, entry: &TableEntry, reads: Vec<Read>, scan: &Scan) -> Result<BatchStream> {
+        let schema = entry.table.arrow_schema();
+        let columns = positions(&entry.table.name, &schema, scan)?;
+        let is_small = self.is_small(entry, scan);
+        let mut reading = Reading {
+            snapshot: self.snapshot.clone(),
+            files: Arc::clone(&self.files),
+            schema,
+            columns,
+            reads: reads.into(),
+            rows: None,
+        };
+        if is_small {
+            let next =
+                |mut reading: Reading| async { Ok(reading.next().await?.map(|batch| (batch, reading))) };
+            return Ok(stream::try_unfold(reading, next).boxed());
+        }
+        Ok(bridge::pipe(QUEUE_BATCHES_MAX, move |sender| async move {
+            while let Some(batch) = reading.next().await? {
+                if sender.send(batch).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        }))
+    }
+}
+
+/// A file and its rows to be read.
+type Read = (FileEntry, Vec<Range<u64>>);
+
+/// What some entries of the index say is to be read of a table.
+fn of_entries<'a>(table: &TableEntry, entries: impl IntoIterator<Item = &'a IndexEntry>) -> Vec<Read> {
+    let mut ranges = prune::ranges_by_file(entries);
+    let files = table.files.iter();
+    files.filter_map(|file| Some((file.clone(), ranges.remove(file.path.as_str())?))).collect()
 }
 
 /// Positions of the wanted columns in the table's schema: the tenant's always, the others in the table's
@@ -89,30 +124,13 @@ impl Source for SnapshotSource {
 
     async fn scan(&self, table: &TableName, scan: &Scan) -> Result<BatchStream> {
         let entry = self.snapshot.table(table)?;
-        let schema = entry.table.arrow_schema();
-        let columns = positions(table, &schema, scan)?;
-        let is_small = self.is_small(entry, scan);
-        let mut reading = Reading {
-            snapshot: self.snapshot.clone(),
-            files: Arc::clone(&self.files),
-            schema,
-            columns,
-            reads: self.reads(entry, scan).into(),
-            rows: None,
-        };
-        if is_small {
-            let next =
-                |mut reading: Reading| async { Ok(reading.next().await?.map(|batch| (batch, reading))) };
-            return Ok(stream::try_unfold(reading, next).boxed());
-        }
-        Ok(bridge::pipe(QUEUE_BATCHES_MAX, move |sender| async move {
-            while let Some(batch) = reading.next().await? {
-                if sender.send(batch).await.is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        }))
+        self.read(entry, self.reads(entry, scan), scan)
+    }
+
+    async fn scan_unowned(&self, table: &TableName) -> Result<BatchStream> {
+        let entry = self.snapshot.table(table)?;
+        let reads = of_entries(entry, self.snapshot.index().unowned_of(table));
+        self.read(entry, reads, &Scan::default())
     }
 }
 
@@ -123,7 +141,7 @@ struct Reading {
     schema: SchemaRef,
     columns: Vec<usize>,
     /// The files that are still to be read, and the rows of each.
-    reads: VecDeque<(FileEntry, Vec<Range<u64>>)>,
+    reads: VecDeque<Read>,
     /// The file that is being read.
     rows: Option<Rows>,
 }
