@@ -2,6 +2,7 @@
 //! belong to whoever points at them. On PostgreSQL and SQLite; what is expected stands beside the rows themselves.
 
 mod doubts;
+mod inferred;
 mod referenced;
 mod rescue;
 mod scale;
