@@ -287,14 +287,14 @@ fn init_is_right_wherever_it_is_sure() {
     harbour.run(&["init", "--shard", &shard, "--root", "public.workspaces", "-o", file]).exits(6);
     let text = std::fs::read_to_string(&inferred).expect("inferred rules");
     let (inferred, reviewed, as_good) = (rules(&text), rules(RULES), rules(AS_GOOD));
-    // The comment above a table says whether a person must look.
+    // The line above a table says whether a person must look.
     let lines: Vec<&str> = text.lines().collect();
     let marked = |table: &str| {
         let at = lines
             .iter()
             .position(|line| line.trim_start_matches("# ").starts_with(&format!("\"{table}\" =")));
-        let above = lines[..at.unwrap_or_default()].iter().rev().take_while(|line| line.starts_with('#'));
-        above.into_iter().any(|line| line.starts_with("# CHECK") || line.starts_with("# DECIDE"))
+        let above = at.and_then(|at| lines.get(at.checked_sub(1)?));
+        above.is_none_or(|line| line.starts_with("# CHECK: ") || line.starts_with("# DECIDE: "))
     };
     let tables = harbour.sql(
         "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
