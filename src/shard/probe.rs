@@ -1,5 +1,6 @@
 //! What `init` asks a shard beside its catalog: how large its tables are, which values a column holds, whether a
-//! supposed reference resolves, and whether rows without an owner are below one that has one. Every answer is bounded in rows and time, and may be missing.
+//! supposed reference resolves, and whether rows without an owner are below one that has one. Every answer is bounded
+//! in rows and time, and may be missing.
 
 use std::collections::BTreeMap;
 
