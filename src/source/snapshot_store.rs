@@ -107,6 +107,10 @@ impl Source for SnapshotSource {
         self.read(entry, self.reads(entry, scan), scan)
     }
 
+    fn has_disputed(&self, table: &TableName) -> bool {
+        self.snapshot.manifest().table(table).is_some_and(|entry| entry.rows_disputed > 0)
+    }
+
     async fn scan_unowned(&self, table: &TableName) -> Result<BatchStream> {
         let entry = self.snapshot.table(table)?;
         let reads = of_entries(entry, self.snapshot.index().unowned_of(table));

@@ -244,7 +244,7 @@ impl Compared<'_, '_> {
 
     /// Does without live rows that several tenants claimed in the snapshot; their number. After all chunks.
     pub async fn forget_disputed(&mut self, unowned: Unowned<'_>) -> Result<u64> {
-        self.live.forget_disputed(unowned, self.owned).await
+        self.live.forget_disputed(self.of.shard, self.owned, self.of.tenant, unowned).await
     }
 
     /// Ends the table.
