@@ -119,6 +119,8 @@ pub const READER_WAIT: Duration = Duration::from_secs(86_400);
 pub const PROBE_ROWS_MAX: u64 = 10_000;
 /// Rows read for a sample where the database cannot pick rows by chance (many may hold NULL).
 pub const PROBE_ROWS_READ_MAX: u64 = 100_000;
+/// Levels that a row is followed upwards in its tree: rows that are above themselves have no end.
+pub const PROBE_LEVELS_MAX: usize = 64;
 /// Supposed references asked about in one statement.
 pub const PROBES_ASKED_MAX: usize = 50;
 /// How long one such statement may take: an answer that is not worth more is not given.
