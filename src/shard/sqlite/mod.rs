@@ -28,7 +28,9 @@ use futures::stream::BoxStream;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use tokio::sync::Mutex;
 
-use super::{Answer, Claim, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Wanted};
+use super::{
+    Answer, Claim, Climbs, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Tree, Wanted,
+};
 use crate::database::sqlite::{Database, values};
 use crate::error::Result;
 use crate::limits::READER_WAIT;
@@ -74,6 +76,10 @@ impl Shard for SqliteShard {
 
     async fn probe(&self, probes: &[Probe], _tables: &[Table]) -> Result<Vec<Option<Hits>>> {
         probe::probe(self, probes).await
+    }
+
+    async fn climb(&self, trees: &[Tree], _tables: &[Table]) -> Result<Vec<Option<Climbs>>> {
+        probe::climb(self, trees).await
     }
 
     async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>> {
