@@ -22,7 +22,9 @@ pub async fn tenant_rows(source: &dyn Source, table: &Table, tenant: &TenantId) 
         while let Some(batch) = batches.next().await {
             let batch = batch?;
             let (table, tenant) = (Arc::clone(&table), tenant.clone());
-            let chunk = bridge::compute(move || chunk(&table, filter::of_tenant(batch, &tenant)?)).await??;
+            let bytes = batch.get_array_memory_size();
+            let work = move || chunk(&table, filter::of_tenant(batch, &tenant)?);
+            let chunk = bridge::compute_on(bytes, work).await??;
             if !chunk.tuples.is_empty() && sender.send(chunk).await.is_err() {
                 break;
             }

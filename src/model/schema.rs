@@ -50,6 +50,8 @@ pub enum TypeKind {
     Jsonb,
     /// Any other type: the database's own binary form, byte for byte.
     Opaque,
+    /// A type without a binary form: what its output function prints.
+    Printed,
 }
 
 impl TypeKind {
@@ -62,7 +64,7 @@ impl TypeKind {
             Self::Int64 => DataType::Int64,
             Self::Float32 => DataType::Float32,
             Self::Float64 => DataType::Float64,
-            Self::Text | Self::Jsonb => DataType::Utf8,
+            Self::Text | Self::Jsonb | Self::Printed => DataType::Utf8,
             Self::Bytes | Self::Opaque => DataType::Binary,
             Self::Date => DataType::Date32,
             Self::Time => DataType::Time64(TimeUnit::Microsecond),

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Shard     facts(), live_rows(), ask(rows), read()            read-only
-//!           statistics(), values(), probe()                    for `init`: sampled, bounded
+//!           statistics(), values(), probe(), climb()           for `init`: sampled, bounded
 //!           prepare_journal(), journal()                       the engine's own schema
 //!           begin(tenant) ──► Session   one transaction
 //! Session   disable_triggers(), ask(rows), write(table)…, delete_queued(rows),
@@ -40,7 +40,7 @@ use crate::model::{
 };
 pub use ask::{Answer, Ask, LiveRow, Question, Rows};
 
-pub use probe::{Hits, Probe, Statistics, Wanted};
+pub use probe::{Climbs, Hits, Probe, Statistics, Tree, Wanted};
 
 /// What a shard is, as read from its catalog in a few queries.
 #[derive(Clone, Debug)]
@@ -183,6 +183,9 @@ pub trait Shard: Send + Sync {
     /// [`Shard::facts`].
     async fn probe(&self, probes: &[Probe], tables: &[Table]) -> Result<Vec<Option<Hits>>>;
 
+    /// What a sample of the rows of each of these trees says; `None` as above.
+    async fn climb(&self, trees: &[Tree], tables: &[Table]) -> Result<Vec<Option<Climbs>>>;
+
     /// Live rows of each of these tenants in `table`; tenants without rows are absent.
     async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>>;
 
@@ -200,10 +203,13 @@ pub trait Shard: Send + Sync {
     /// Positions of the values of a type for which a domain's check (SQL over `VALUE`) is false.
     async fn refused_values(
         &self,
-        type_name: &str,
+        of: (&str, TypeKind),
         check: &str,
         values: &[Option<&[u8]>],
     ) -> Result<Vec<usize>>;
+
+    /// Positions of printed values that the type does not read, or prints otherwise than they are.
+    async fn misread_values(&self, type_name: &str, values: &[Option<&[u8]>]) -> Result<Vec<usize>>;
 
     /// A value as the database reads it from text as this type: how it travels, and its wire form.
     async fn read_value(&self, type_name: &str, text: &str) -> Result<(TypeKind, Vec<u8>)>;

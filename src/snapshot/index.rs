@@ -168,7 +168,7 @@ impl TenantIndex {
     pub(crate) fn write(&self) -> Result<Vec<u8>> {
         let unable = |error| Error::bug("unable to write the tenant index").because(error);
         let mut writer =
-            ArrowWriter::try_new(Vec::new(), schema(), Some(format::properties(&["tenant", "table"])))
+            ArrowWriter::try_new(Vec::new(), schema(), Some(format::index(&["tenant", "table"])))
                 .map_err(unable)?;
         for entries in self.entries.chunks(BATCH_ROWS_MAX) {
             writer.write(&batch(entries)?).map_err(unable)?;

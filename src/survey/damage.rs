@@ -191,7 +191,8 @@ impl Surveyed {
             }
         }
         // No tenant has what several claimed.
-        live.forget_disputed(Unowned { source: &self.source, adaptation: None }, owned).await?;
+        let unowned = Unowned { source: &self.source, adaptation: None };
+        live.forget_disputed(self.shard.as_ref(), owned, tenant, unowned).await?;
         damage.extra = live.left().values().sum();
         Ok(())
     }

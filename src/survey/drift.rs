@@ -13,10 +13,10 @@ use crate::model::Chunk;
 use crate::model::adapt::Adaptation;
 use crate::model::wire::Tuples;
 use crate::model::{
-    Column, DatabaseIdentity, Fingerprint, OwnedTable, Table, TableName, TenantId, row_name, wire,
+    Column, DatabaseIdentity, Fingerprint, OwnedTable, Table, TableName, TenantId, TypeKind, row_name, wire,
 };
 use crate::plan::TableDrift;
-use crate::plan::drift::{Declared, Dialect, Found, Value, Values, compare, type_to_read};
+use crate::plan::drift::{Declared, Dialect, Found, Of, Value, Values, compare, type_to_read};
 use crate::progress::Progress;
 use crate::shard::{Question, Rows};
 
@@ -125,12 +125,22 @@ impl Surveyed {
         let mut is_readable = true;
         let mut of_table = Vec::new();
         for (position, condition) in drift.conditions.iter().enumerate() {
-            let Some(domain) = &condition.domain else {
-                of_table.push((position, condition.sql.clone()));
-                continue;
+            let refused = match &condition.of {
+                Of::Row => {
+                    of_table.push((position, condition.sql.clone()));
+                    continue;
+                }
+                // Only of values that can be read.
+                Of::Domain { kind: TypeKind::Printed, .. } if !is_readable => continue,
+                Of::Domain { column, base, kind } => {
+                    let values = column_values(&chunk.tuples, *column)?;
+                    self.shard.refused_values((base, *kind), &condition.sql, &values).await?
+                }
+                Of::Printed { column, base } => {
+                    self.shard.misread_values(base, &column_values(&chunk.tuples, *column)?).await?
+                }
             };
-            let values = column_values(&chunk.tuples, domain.column)?;
-            for row in self.shard.refused_values(&domain.base, &condition.sql, &values).await? {
+            for row in refused {
                 is_readable = false;
                 found.add_failed(position, || name(row));
             }

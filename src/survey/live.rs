@@ -90,20 +90,39 @@ impl LiveRows {
         }
     }
 
-    /// Forgets, among the rows that nothing took, those that the snapshot gives to nobody; their number.
-    pub async fn forget_disputed(&mut self, unowned: Unowned<'_>, owned: &OwnedTable) -> Result<u64> {
-        let left =
-            self.by_key.keys().chain(self.bag.iter().filter(|(_, left)| **left > 0).map(|(hash, _)| hash));
-        let nobodys = unowned.nobodys(owned, &left.copied().collect()).await?;
-        let before = self.all.rows;
-        for identity in nobodys {
-            let (hash, count) = match self.by_key.remove(&identity) {
-                Some(hash) => (hash, 1),
-                None => (identity, self.bag.remove(&identity).unwrap_or_default()),
-            };
-            (0..count).for_each(|_| self.all.remove(hash));
+    /// Forgets, among the rows that nothing took, those that several tenants claimed in the snapshot; their number.
+    pub async fn forget_disputed(
+        &mut self,
+        shard: &dyn Shard,
+        owned: &OwnedTable,
+        tenant: &TenantId,
+        unowned: Unowned<'_>,
+    ) -> Result<u64> {
+        let mut left = self.left();
+        if left.is_empty() || !unowned.may_dispute(owned) {
+            return Ok(0);
         }
-        Ok(before - self.all.rows)
+        let mut beyond = Tuples::default();
+        let mut batches = shard.read(owned, tenant).await?;
+        while let Some(batch) = batches.next().await {
+            for tuple in encoded(&owned.table, &batch?)?.iter() {
+                if let Some(count) = left.get_mut(&row_hash(tuple)).filter(|count| **count > 0) {
+                    *count -= 1;
+                    beyond.bytes.extend_from_slice(tuple);
+                    beyond.ends.push(beyond.bytes.len());
+                }
+            }
+        }
+        let (apart, _) = unowned.part(owned, &beyond).await?;
+        for tuple in apart.iter() {
+            let hash = row_hash(tuple);
+            match &self.identity {
+                Some(key) => drop(self.by_key.remove(&key.whole(tuple)?)),
+                None => *self.bag.entry(hash).or_default() -= 1,
+            }
+            self.all.remove(hash);
+        }
+        Ok(apart.len() as u64)
     }
 
     /// The hashes of the rows that nothing took.

@@ -96,8 +96,9 @@ impl<'a> Comparison<'a> {
     ) -> Self {
         let Scope { shard, tables, involved, queues, repairs } = scope;
         let is_involved = |name: &TableName| involved.iter().any(|owned| owned.table.name == *name);
-        let keys =
-            tables.iter().filter(|table| is_involved(&table.name)).flat_map(|table| &table.foreign_keys);
+        let keys = tables.iter().filter(|table| is_involved(&table.name)).flat_map(|table| {
+            table.foreign_keys.iter().chain(table.partition_keys.iter().map(|part| &part.key))
+        });
         let present = keys
             .filter(|key| is_involved(&key.parent))
             .map(|key| ((key.parent.clone(), key.parent_columns.clone()), HashSet::new()))
@@ -243,7 +244,7 @@ impl Compared<'_, '_> {
 
     /// Does without live rows that several tenants claimed in the snapshot; their number. After all chunks.
     pub async fn forget_disputed(&mut self, unowned: Unowned<'_>) -> Result<u64> {
-        self.live.forget_disputed(unowned, self.owned).await
+        self.live.forget_disputed(self.of.shard, self.owned, self.of.tenant, unowned).await
     }
 
     /// Ends the table.
@@ -349,54 +350,75 @@ impl Compared<'_, '_> {
     }
 
     async fn ask_for_parents(&mut self, wanted: &Wanted<'_>) -> Result<()> {
+        let owned = self.owned;
+        for key in &owned.table.foreign_keys {
+            self.ask_for_parents_by(key, wanted, &HashSet::new()).await?;
+        }
+        for part in &owned.table.partition_keys {
+            let rows = Rows { owned, tuples: &wanted.tuples };
+            let outside =
+                self.of.shard.ask(&rows, &Question::Fails(std::slice::from_ref(&part.rows))).await?;
+            let outside = outside.into_iter().map(|answer| answer.row).collect();
+            self.ask_for_parents_by(&part.key, wanted, &outside).await?;
+        }
+        Ok(())
+    }
+
+    /// `outside`: rows that the key does not speak of.
+    async fn ask_for_parents_by(
+        &mut self,
+        key: &ForeignKey,
+        wanted: &Wanted<'_>,
+        outside: &HashSet<usize>,
+    ) -> Result<()> {
         let table = &self.owned.table;
-        let strict = self.of.parents.strict;
-        for key in table.foreign_keys.iter().filter(|key| key.validated || strict) {
-            let Some(columns) = KeyOf::new(table, &key.columns) else { continue };
-            let place = (key.parent.clone(), key.parent_columns.clone());
-            let target = (key.parent.clone(), key.parent_columns.join("\u{0}"));
-            let open = self.of.open.entry((table.name.clone(), key.name.clone())).or_default();
-            let known = self.of.parents.live.entry(target).or_default();
-            let own = self.of.present.get(&place);
-            let mut asked: Vec<(u128, usize)> = Vec::new();
-            let mut waiting: HashMap<u128, u64> = HashMap::new();
-            let mut tuples = Tuples::default();
-            for (row, tuple) in wanted.tuples.iter().enumerate() {
-                let Some(hash) = columns.reference(tuple)? else { continue };
-                if known.contains(&hash) || own.is_some_and(|own| own.contains(&hash)) {
-                    continue;
-                }
-                if let Some(open) = open.get_mut(&hash) {
-                    open.rows += 1;
-                    continue;
-                }
-                let count = waiting.entry(hash).or_default();
-                *count += 1;
-                if *count == 1 {
-                    asked.push((hash, row));
-                    tuples.bytes.extend_from_slice(tuple);
-                    tuples.ends.push(tuples.bytes.len());
-                }
+        if !key.validated && !self.of.parents.strict {
+            return Ok(());
+        }
+        let Some(columns) = KeyOf::new(table, &key.columns) else { return Ok(()) };
+        let place = (key.parent.clone(), key.parent_columns.clone());
+        let target = (key.parent.clone(), key.parent_columns.join("\u{0}"));
+        let open = self.of.open.entry((table.name.clone(), key.name.clone())).or_default();
+        let known = self.of.parents.live.entry(target).or_default();
+        let own = self.of.present.get(&place);
+        let mut asked: Vec<(u128, usize)> = Vec::new();
+        let mut waiting: HashMap<u128, u64> = HashMap::new();
+        let mut tuples = Tuples::default();
+        for (row, tuple) in wanted.tuples.iter().enumerate().filter(|(row, _)| !outside.contains(row)) {
+            let Some(hash) = columns.reference(tuple)? else { continue };
+            if known.contains(&hash) || own.is_some_and(|own| own.contains(&hash)) {
+                continue;
             }
-            let rows = Rows { owned: self.owned, tuples: &tuples };
-            let answers = self.of.shard.ask(&rows, &Question::NoParent { key, lock: false }).await?;
-            let lost: HashSet<usize> = answers.into_iter().map(|answer| answer.row).collect();
-            if known.len() > PARENTS_KNOWN_MAX {
-                known.clear();
+            if let Some(open) = open.get_mut(&hash) {
+                open.rows += 1;
+                continue;
             }
-            let parent = self.of.tables.iter().find(|parent| parent.name == key.parent);
-            let exact = parent.is_some_and(|parent| is_exact(table, key, parent));
-            for (place, (hash, row)) in asked.into_iter().enumerate() {
-                if !lost.contains(&place) {
-                    known.insert(hash);
-                    continue;
-                }
-                let named = row_name(table, wanted.batch, wanted.places[row]);
-                let target = columns.shown(table, wanted.batch, wanted.places[row]);
-                let named = format!("{named} at {target}");
-                let rows = waiting.get(&hash).copied().unwrap_or(1);
-                open.insert(hash, Open { key: key.clone(), rows, named, exact });
+            let count = waiting.entry(hash).or_default();
+            *count += 1;
+            if *count == 1 {
+                asked.push((hash, row));
+                tuples.bytes.extend_from_slice(tuple);
+                tuples.ends.push(tuples.bytes.len());
             }
+        }
+        let rows = Rows { owned: self.owned, tuples: &tuples };
+        let answers = self.of.shard.ask(&rows, &Question::NoParent { key, lock: false }).await?;
+        let lost: HashSet<usize> = answers.into_iter().map(|answer| answer.row).collect();
+        if known.len() > PARENTS_KNOWN_MAX {
+            known.clear();
+        }
+        let parent = self.of.tables.iter().find(|parent| parent.name == key.parent);
+        let exact = parent.is_some_and(|parent| is_exact(table, key, parent));
+        for (place, (hash, row)) in asked.into_iter().enumerate() {
+            if !lost.contains(&place) {
+                known.insert(hash);
+                continue;
+            }
+            let named = row_name(table, wanted.batch, wanted.places[row]);
+            let target = columns.shown(table, wanted.batch, wanted.places[row]);
+            let named = format!("{named} at {target}");
+            let rows = waiting.get(&hash).copied().unwrap_or(1);
+            open.insert(hash, Open { key: key.clone(), rows, named, exact });
         }
         Ok(())
     }

@@ -242,19 +242,6 @@ fn row_security_is_refused_by_name_when_the_plan_is_made() {
 }
 
 #[test]
-fn a_type_without_binary_form_is_refused_by_name() {
-    let shop = Shop::new(
-        "create table grants (k int primary key, site_id int not null references sites, acl aclitem[]);
-         insert into grants values (1, 1, null);",
-    );
-    shop.init();
-    let create = shop.run(&["snapshot", "create"]).exits(6);
-    for text in ["'public.grants.acl'", "aclitem"] {
-        assert!(create.error().contains(text), "{}", create.error());
-    }
-}
-
-#[test]
 fn a_large_object_that_went_with_its_tenant_is_refused_by_name() {
     let shop = Shop::with_snapshot(
         "create extension lo;

@@ -3,6 +3,7 @@
 
 mod disputed;
 mod doubts;
+mod inferred;
 mod referenced;
 mod rescue;
 mod scale;

@@ -66,6 +66,12 @@ pub fn is_invalid_value(error: &sqlx::Error) -> bool {
     matches!(sqlstate(error), Some("22P02" | "22003" | "22007" | "22008" | "22001" | "23514"))
 }
 
+/// Whether an error comes from reading a value: any that the server gives but those about its own state.
+pub fn is_about_the_value(error: &sqlx::Error) -> bool {
+    let state = ["08", "25", "40", "53", "55", "57", "58"];
+    sqlstate(error).is_some_and(|code| !state.iter().any(|class| code.starts_with(class)))
+}
+
 fn is_connection_lost(code: &str) -> bool {
     // Connection exceptions, shutdown of the server, time-outs and cancellation by its administrator.
     code.starts_with("08") || code.starts_with("57P") || matches!(code, "57014" | "25P03" | "53300")

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use crate::model::adapt::{Adaptation, Cast, Origin};
 use crate::model::{Column, Table, TableName, TypeKind};
 
-pub use conditions::{Condition, DomainOf};
+pub use conditions::{Condition, Of};
 pub use declared::{Declared, Literal, Value, Values, type_to_read};
 pub use found::{Found, HINT_DECLARE, HINT_DROPPED, Judged};
 
@@ -151,7 +151,10 @@ impl Comparison<'_> {
             return;
         };
         let position = self.origins.len();
-        self.drift.conditions.extend(conditions::of_domain(&place, Some(column), now, position));
+        // SQLite's kinds follow the values at hand, which are the snapshot's; and what was printed stays so.
+        let keeps = self.dialect == Dialect::Sqlite || column.kind == TypeKind::Printed;
+        let kind = if keeps { column.kind } else { now.kind };
+        self.drift.conditions.extend(conditions::of_column(&place, Some(column), now, position, kind));
         let not_null = now.not_null && !column.not_null;
         match (&cast, sure) {
             (Cast::Same, _) if typed => said.push(format!("{what}, which holds the same values")),
@@ -172,8 +175,6 @@ impl Comparison<'_> {
         } else if !said.is_empty() {
             self.drift.covered.push(format!("{place} {}", said.join(", ")));
         }
-        // SQLite's kinds follow the values at hand, which are the snapshot's.
-        let kind = if self.dialect == Dialect::Sqlite { column.kind } else { now.kind };
         self.origins.push(Origin::Column { column: column.name.clone(), cast, not_null });
         self.drift.columns.push(Column { kind, ..now.clone() });
     }
@@ -203,7 +204,8 @@ impl Comparison<'_> {
                     let said =
                         format!("{place} is new: restored rows take the declared value '{}'", value.text);
                     self.drift.covered.push(said);
-                    let conditions = conditions::of_domain(&place, None, column, self.origins.len());
+                    let conditions =
+                        conditions::of_column(&place, None, column, self.origins.len(), value.kind);
                     self.drift.conditions.extend(conditions);
                     self.origins.push(Origin::Constant { wire: value.wire });
                     self.drift.columns.push(Column { kind: value.kind, ..column.clone() });

@@ -40,6 +40,11 @@ const SECOND_DIGITS: u32 = 6;
 /// The cast between two PostgreSQL types, and whether it is sure that every value fits; `None` if no rule leads
 /// from one to the other.
 pub fn cast(taken: &Column, now: &Column) -> Option<(Cast, bool)> {
+    if taken.kind == TypeKind::Printed || now.kind == TypeKind::Printed {
+        // A text may be one that the server would have printed: whether it is, the rows tell.
+        let same = taken.kind == TypeKind::Printed && taken.base_type() == now.base_type();
+        return (same || taken.kind == TypeKind::Text).then_some((Cast::Same, true));
+    }
     let (from, to) = (Family::of(taken, false), Family::of(now, true));
     if let Family::Label(Some(labels)) = &to {
         return to_label(&from, labels);
@@ -74,6 +79,9 @@ pub fn cast(taken: &Column, now: &Column) -> Option<(Cast, bool)> {
 /// The type that a declared value of a column is to be read as, before it is cast to the column's own type;
 /// `None` if the text itself is the value.
 pub fn type_of_value(column: &Column) -> Option<Column> {
+    if column.kind == TypeKind::Printed {
+        return None;
+    }
     match Family::of(column, true) {
         Family::Text { .. } | Family::Label(_) | Family::OtherText => None,
         Family::Numeric(_) => Some(Column::new(&column.name, "numeric", column.kind)),
@@ -208,6 +216,19 @@ mod tests {
             _ => {}
         }
         column
+    }
+
+    #[test]
+    fn what_was_printed_stays_so_and_nothing_else_becomes_it_but_text() {
+        let of = |type_name: &str, kind| Column::new("c", type_name, kind);
+        let printed = of("aclitem", TypeKind::Printed);
+        let same = Some((Cast::Same, true));
+        assert_eq!(cast(&printed, &printed), same);
+        assert_eq!(cast(&printed, &of("aclitem", TypeKind::Opaque)), same);
+        assert_eq!(cast(&of("text", TypeKind::Text), &printed), same);
+        assert_eq!(cast(&of("aclitem", TypeKind::Opaque), &printed), None);
+        assert_eq!(cast(&printed, &of("aclitem[]", TypeKind::Printed)), None);
+        assert_eq!(cast(&printed, &of("text", TypeKind::Text)), None);
     }
 
     fn labels(labels: &[&str]) -> Option<UserType> {

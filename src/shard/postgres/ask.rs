@@ -55,34 +55,40 @@ pub async fn ask(
         return Ok(Vec::new());
     }
     let row_type = row_types.get(connection, relations, &table.name).await?;
-    let asked = row_type.from_item(table, "k");
     let queue_key;
-    let (sql, needed) = match question {
-        Question::Taken(key) => (taken(&asked, relations, table, key)?, columns_of(key)),
-        Question::NoParent { key, lock } => {
-            (no_parent(&asked, relations, key, *lock)?, Some(key.columns.as_slice()))
-        }
-        Question::Detached => (detached(&asked, relations, rows)?, None),
+    let needed = match question {
+        Question::Taken(key) => columns_of(key),
+        Question::NoParent { key, .. } => Some(key.columns.as_slice()),
         Question::Fails([]) => return Ok(Vec::new()),
-        Question::Fails(conditions) => (fails(&asked, conditions), None),
+        Question::Detached | Question::Fails(_) => None,
         Question::Queued(link) => {
             queue_key = link.key();
-            (queue::queued(&asked, relations, link)?, Some(queue_key.as_slice()))
+            Some(queue_key.as_slice())
         }
     };
     let unfit = |error| Error::failed(format!("unable to ask about rows of '{}'", table.name)).because(error);
-    let arrays = row_type.bind(table, rows.tuples, needed).map_err(unfit)?;
     let unable = |error| failure(format!("unable to ask about rows of '{}'", table.name), error);
-    // Safe: quoted identifiers, and expressions that the server itself gave; the rows are bound. A prepared
-    // statement: it comes again with every tenant, and looking up its row type would end an unnamed one.
-    let query = arrays.into_iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, array| query.bind(array));
-    let found = query.fetch_all(&mut *connection).await.map_err(unable)?;
-    let mut answers = Vec::with_capacity(found.len());
-    let mut places = Vec::with_capacity(found.len());
-    for row in &found {
-        let (answer, place) = read(row).map_err(unable)?;
-        answers.push(answer);
-        places.push(place);
+    let mut answers = Vec::new();
+    let mut places = Vec::new();
+    for relation in row_type.relations(table, rows.tuples, needed, "k").map_err(unfit)? {
+        let first = relation.first;
+        let asked = &relation.from_item;
+        let sql = match question {
+            Question::Taken(key) => taken(asked, relations, table, key)?,
+            Question::NoParent { key, lock } => no_parent(asked, relations, key, *lock)?,
+            Question::Detached => detached(asked, relations, rows)?,
+            Question::Fails(conditions) => fails(asked, conditions),
+            Question::Queued(link) => queue::queued(asked, relations, link)?,
+        };
+        // Safe: quoted identifiers, and expressions that the server itself gave; the rows are bound. A prepared
+        // statement: it comes again with every tenant, and looking up its row type would end an unnamed one.
+        let query = relation.bound(AssertSqlSafe(sql));
+        for row in &query.fetch_all(&mut *connection).await.map_err(unable)? {
+            let (mut answer, place) = read(row).map_err(unable)?;
+            answer.row += first;
+            answers.push(answer);
+            places.push(place);
+        }
     }
     if matches!(question, Question::Taken(_)) && !answers.is_empty() {
         let owners = owners(connection, relations, rows, &places).await?;
@@ -158,27 +164,6 @@ fn taken(asked: &str, relations: &Relations, table: &Table, key: &UniqueKey) -> 
 fn collides(number: usize, term: &KeyTerm) -> String {
     let operator = term.operator.as_deref().unwrap_or("OPERATOR(pg_catalog.=)");
     format!("r.\"reinstate {number}\" {operator} k.\"reinstate {number}\"")
-}
-
-/// Positions of the values for which a domain's check is false. `VALUE` is but a column where there is no domain.
-pub async fn refused_values(
-    connection: &mut PgConnection,
-    type_name: &str,
-    check: &str,
-    values: &[Option<&[u8]>],
-) -> Result<Vec<usize>> {
-    let unable = |error| failure(format!("unable to ask about values of type {type_name}"), error);
-    if values.is_empty() {
-        return Ok(Vec::new());
-    }
-    let array = relation::value_array(connection, type_name, values).await.map_err(unable)?;
-    // Safe: an expression that the server itself gave; the values are bound.
-    let sql = AssertSqlSafe(format!(
-        "SELECT place - 1 FROM pg_catalog.unnest($1) WITH ORDINALITY AS v(value, place) WHERE NOT ({check})"
-    ));
-    let refused: Vec<i64> =
-        sqlx::query_scalar(sql).bind(array).fetch_all(connection).await.map_err(unable)?;
-    Ok(refused.into_iter().filter_map(|place| usize::try_from(place).ok()).collect())
 }
 
 fn no_parent(asked: &str, relations: &Relations, key: &ForeignKey, lock: bool) -> Result<String> {

@@ -9,7 +9,7 @@ use super::constraints::DISABLE_TRIGGERS;
 use crate::database::postgres::catalog::{self, Catalog, with_user_tables};
 use crate::database::postgres::error::{failure, sqlstate};
 use crate::error::Result;
-use crate::model::TableName;
+use crate::model::{Table, TableName};
 
 type Obstacles = BTreeMap<TableName, Vec<String>>;
 
@@ -36,6 +36,13 @@ const SEQUENCES: &str = "select n.nspname::text, c.relname::text
      from pg_class c join pg_namespace n on n.oid = c.relnamespace
      where c.relkind = 'S' and not (has_sequence_privilege(c.oid, 'select')
                                  and has_sequence_privilege(c.oid, 'update'))";
+
+/// Rules on INSERT.
+const INSERT_RULES: &str = concat!(
+    with_user_tables!(),
+    "select u.schema, u.name, r.rulename::text from user_tables u
+     join pg_rewrite r on r.ev_class = u.oid and r.ev_type = '3' and r.ev_enabled <> 'D'"
+);
 
 /// Materialised views and the tables that they are made of, through other views too.
 const MATERIALIZED: &str = concat!(
@@ -79,10 +86,7 @@ pub async fn read(connection: &mut PgConnection) -> Result<Facts> {
     }
     let lacking = table_obstacles(connection, &role, &mut obstacles).await.map_err(unable)?;
     sequence_obstacles(connection, &role, &catalog, &mut obstacles).await.map_err(unable)?;
-    for found in &catalog.unsendable {
-        let obstacle = format!("column '{}': type '{}' has no binary form", found.column, found.type_name);
-        add(&mut obstacles, &found.table, obstacle);
-    }
+    rule_obstacles(connection, &catalog, &mut obstacles).await.map_err(unable)?;
     let triggers_stay_on = triggers_stay_on(connection, &role).await.map_err(unable)?;
     let undeletable = undeletable(connection, &role).await.map_err(unable)?;
     let materialized = materialized(connection).await.map_err(unable)?;
@@ -148,6 +152,26 @@ async fn table_obstacles(
         }
     }
     Ok(rare)
+}
+
+/// A rule would turn the INSERT that rows without a binary form need into something else; COPY passes it by.
+async fn rule_obstacles(
+    connection: &mut PgConnection,
+    catalog: &Catalog,
+    obstacles: &mut Obstacles,
+) -> Result<(), sqlx::Error> {
+    let rows: Vec<(String, String, String)> = sqlx::query_as(INSERT_RULES).fetch_all(connection).await?;
+    for (schema, name, rule) in rows {
+        let ruled = TableName::new(schema, name);
+        let is_ruled = |table: &&Table| table.name == ruled && super::insert::is_needed(table);
+        if let Some(table) = catalog.tables.iter().find(is_ruled) {
+            let obstacle = format!(
+                "a column's type has no binary form, so that rows need INSERT, which rule '{rule}' rewrites"
+            );
+            add(obstacles, &table.name, obstacle);
+        }
+    }
+    Ok(())
 }
 
 async fn undeletable(

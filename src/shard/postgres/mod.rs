@@ -13,6 +13,7 @@
 mod ask;
 mod constraints;
 mod facts;
+mod insert;
 mod journal;
 mod probe;
 mod queue;
@@ -20,6 +21,7 @@ mod read;
 mod repair;
 mod sequence;
 mod session;
+mod values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +31,9 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
-use super::{Answer, Claim, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Wanted};
+use super::{
+    Answer, Claim, Climbs, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Tree, Wanted,
+};
 use crate::database::postgres::catalog::{self, Relations};
 use crate::database::postgres::connect::Target;
 use crate::database::postgres::pool::Pool;
@@ -88,6 +92,11 @@ impl Shard for PostgresShard {
         probe::probe(&mut *self.pool.lease().await?, &relations, probes, tables).await
     }
 
+    async fn climb(&self, trees: &[Tree], tables: &[Table]) -> Result<Vec<Option<Climbs>>> {
+        let relations = self.relations().await?;
+        probe::climb(&mut *self.pool.lease().await?, &relations, trees, tables).await
+    }
+
     async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>> {
         let relations = self.relations().await?;
         let mut connection = self.pool.lease().await?;
@@ -114,14 +123,21 @@ impl Shard for PostgresShard {
 
     async fn refused_values(
         &self,
-        type_name: &str,
+        of: (&str, TypeKind),
         check: &str,
         values: &[Option<&[u8]>],
     ) -> Result<Vec<usize>> {
         let mut connection = self.pool.lease().await?;
-        let refused = ask::refused_values(&mut connection, type_name, check, values).await?;
+        let refused = values::refused(&mut connection, of, check, values).await?;
         connection.release();
         Ok(refused)
+    }
+
+    async fn misread_values(&self, type_name: &str, values: &[Option<&[u8]>]) -> Result<Vec<usize>> {
+        let mut connection = self.pool.lease().await?;
+        let misread = values::misread(&mut connection, type_name, values).await?;
+        connection.release();
+        Ok(misread)
     }
 
     async fn read_value(&self, type_name: &str, text: &str) -> Result<(TypeKind, Vec<u8>)> {

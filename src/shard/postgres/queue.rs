@@ -27,13 +27,16 @@ pub async fn delete(
     }
     let row_type = row_types.get(connection, relations, &table.name).await?;
     let queue = relations.from_item(&link.queue)?;
-    let sql = format!("DELETE FROM {queue} q USING {} WHERE {}", row_type.from_item(table, "k"), names(link));
     let unfit = |error| Error::failed(format!("unable to look up rows of '{}'", table.name)).because(error);
-    let arrays = row_type.bind(table, rows.tuples, Some(&link.key())).map_err(unfit)?;
-    // Safe: quoted identifiers and a literal of the configuration; the rows are bound.
-    let query = arrays.into_iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, array| query.bind(array));
     let unable = |error| failure(format!("unable to clear deletion queue '{}'", link.queue), error);
-    Ok(query.execute(connection).await.map_err(unable)?.rows_affected())
+    let mut deleted = 0;
+    for relation in row_type.relations(table, rows.tuples, Some(&link.key()), "k").map_err(unfit)? {
+        let sql = format!("DELETE FROM {queue} q USING {} WHERE {}", relation.from_item, names(link));
+        // Safe: quoted identifiers and a literal of the configuration; the rows are bound.
+        let query = relation.bound(AssertSqlSafe(sql));
+        deleted += query.execute(&mut *connection).await.map_err(unable)?.rows_affected();
+    }
+    Ok(deleted)
 }
 
 /// The rows of `asked` that an entry names, one result an entry.

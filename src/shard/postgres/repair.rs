@@ -2,15 +2,14 @@
 //! server's own (`k`), so that keys mean what they mean to the server.
 
 use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
 use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgArguments, PgConnection};
-use sqlx::query::Query;
 
 use super::ask::RowTypes;
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
 use crate::database::postgres::owner::ROW;
-use crate::database::postgres::relation::{self, RowType};
+use crate::database::postgres::relation::{self, Relation, RowType};
 use crate::error::{Error, Result};
 use crate::model::wire::Tuples;
 use crate::model::{Table, TableName, quote_identifier};
@@ -41,16 +40,15 @@ pub async fn update(
     if set.is_empty() || tuples.is_empty() {
         return Ok(0);
     }
-    let sql = format!(
-        "UPDATE {} r SET {} FROM {} WHERE {}",
-        relations.from_item(&table.name)?,
-        set.join(", "),
-        row_type.from_item(table, "k"),
-        same_key(table)?
-    );
-    // Safe: quoted identifiers, and what the server itself gave; the rows are bound.
-    let query = bound(sqlx::query(AssertSqlSafe(sql)), &row_type, table, tuples)?;
-    Ok(query.execute(connection).await.map_err(unable)?.rows_affected())
+    let (item, set, same_key) = (relations.from_item(&table.name)?, set.join(", "), same_key(table)?);
+    let mut updated = 0;
+    for relation in sendable(&row_type, table, tuples)? {
+        let sql = format!("UPDATE {item} r SET {set} FROM {} WHERE {same_key}", relation.from_item);
+        // Safe: quoted identifiers, and what the server itself gave; the rows are bound.
+        let query = relation.bound(AssertSqlSafe(sql));
+        updated += query.execute(&mut *connection).await.map_err(unable)?.rows_affected();
+    }
+    Ok(updated)
 }
 
 /// Deletes these rows, each once: by their keys, or by all that they hold, among the rows for which `predicate`, a
@@ -68,15 +66,18 @@ pub async fn delete(
         return Ok(());
     }
     let row_type = row_types.get(connection, relations, &table.name).await?;
-    let (item, wanted) = (relations.from_item(&table.name)?, row_type.from_item(table, "k"));
-    let sql = if table.primary_key.is_empty() {
-        by_content(table, &item, &wanted, predicate)
-    } else {
-        format!("DELETE FROM {item} r USING {wanted} WHERE {}", same_key(table)?)
-    };
-    // Safe: as above.
-    let query = bound(sqlx::query(AssertSqlSafe(sql)), &row_type, table, tuples)?;
-    query.execute(connection).await.map(drop).map_err(unable)
+    let item = relations.from_item(&table.name)?;
+    for relation in sendable(&row_type, table, tuples)? {
+        let wanted = &relation.from_item;
+        let sql = if table.primary_key.is_empty() {
+            by_content(table, &item, wanted, predicate)
+        } else {
+            format!("DELETE FROM {item} r USING {wanted} WHERE {}", same_key(table)?)
+        };
+        // Safe: as above.
+        relation.bound(AssertSqlSafe(sql)).execute(&mut *connection).await.map_err(unable)?;
+    }
+    Ok(())
 }
 
 /// Equal rows cannot be told apart: as many of them go as are wanted.
@@ -95,15 +96,9 @@ fn by_content(table: &Table, item: &str, wanted: &str, predicate: &str) -> Strin
     )
 }
 
-fn bound<'q>(
-    query: Query<'q, sqlx::Postgres, PgArguments>,
-    row_type: &RowType,
-    table: &Table,
-    tuples: &Tuples,
-) -> Result<Query<'q, sqlx::Postgres, PgArguments>> {
+fn sendable(row_type: &RowType, table: &Table, tuples: &Tuples) -> Result<Vec<Relation>> {
     let unfit = |error| Error::failed(format!("unable to send rows of '{}'", table.name)).because(error);
-    let arrays = row_type.bind(table, tuples, None).map_err(unfit)?;
-    Ok(arrays.into_iter().fold(query, |query, array| query.bind(array)))
+    row_type.relations(table, tuples, None, "k").map_err(unfit)
 }
 
 /// That `r` and `k` have the same primary key.

@@ -1,9 +1,11 @@
 //! One tenant's transaction.
 //!
 //! ```text
-//! begin   BEGIN ─► base line of the counters ─► advisory lock ─► journal look-up write   COPY … FROM STDIN
-//! (FORMAT binary): the tuples as they are check   COPY (SELECT …) TO STDOUT ─► fingerprint;  EXISTS over all
-//! other tables;  counters now − base line ─► write set end     journal row ─► COMMIT
+//! begin   BEGIN ─► base line of the counters ─► advisory lock ─► journal look-up
+//! write   COPY … FROM STDIN (FORMAT binary): the tuples as they are; INSERT where a column has no binary form
+//! check   COPY (SELECT …) TO STDOUT ─► fingerprint;  EXISTS over all other tables;
+//!         counters now − base line ─► write set
+//! end     journal row ─► COMMIT
 //! ```
 //!
 //! Triggers, defaults and checks of the tables run with the search path that the role has by default, as they
@@ -22,7 +24,7 @@ use super::super::{
     Answer, Ask, Broken, Chunk, ChunkStream, Claim, Collision, JournalEntry, Question, Rows, Session,
     TableWrites, WriteSet,
 };
-use super::{ask, constraints, journal, queue, repair, sequence};
+use super::{ask, constraints, insert, journal, queue, repair, sequence};
 use crate::bridge::compute;
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
@@ -46,6 +48,9 @@ const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED;
                      SET CONSTRAINTS ALL DEFERRED;
                      select relid::int8, n_tup_ins, n_tup_upd, n_tup_del from pg_catalog.pg_stat_xact_all_tables
                      where n_tup_ins + n_tup_upd + n_tup_del > 0";
+
+/// What triggers, defaults and checks find names by.
+const DEFAULT_PATH: &str = "SET LOCAL search_path TO DEFAULT";
 
 /// Rows written by name: leaves under their root, TOAST and the system's own tables left out, the journal too.
 const COUNTERS_NAMED: &str =
@@ -186,7 +191,11 @@ impl Session for PostgresSession {
         let Some(first) = chunks.next().await else { return Ok(0) };
         let first = first?;
         self.begin_step()?;
-        let written = self.copy_in(table, first, chunks).await?;
+        let written = if insert::is_needed(&table.table) {
+            self.insert(table, first, chunks).await?
+        } else {
+            self.copy_in(table, first, chunks).await?
+        };
         self.sound = true;
         Ok(written)
     }
@@ -425,6 +434,17 @@ impl PostgresSession {
         copy.finish().await.map_err(unable)
     }
 
+    async fn insert(&mut self, table: &OwnedTable, first: Chunk, mut chunks: ChunkStream) -> Result<u64> {
+        let mut next = Some(Ok(first));
+        let mut written = 0;
+        while let Some(chunk) = next {
+            let (connection, relations, row_types) = (&mut self.connection, &self.relations, &self.row_types);
+            written += insert::insert(connection, relations, row_types, &table.table, &chunk?.tuples).await?;
+            next = chunks.next().await;
+        }
+        Ok(written)
+    }
+
     /// Makes [`TENANT_SETTING`] name the tenant.
     async fn set_tenant(&mut self, tenant: &TenantId) -> Result<(), sqlx::Error> {
         if self.tenant != *tenant {
@@ -484,6 +504,12 @@ impl PostgresSession {
         let from = owner::rows(&self.relations, name)?;
         let predicate = self.belongs_to(table)?;
         let sql = format!("COPY (SELECT {columns} FROM {from} WHERE {predicate}) TO STDOUT (FORMAT binary)");
+        // Names in printed values have their schema, as they have in the snapshot.
+        let is_printed = insert::is_needed(&table.table);
+        if is_printed {
+            let path = "SET LOCAL search_path TO pg_catalog";
+            sqlx::raw_sql(path).execute(&mut *self.connection).await.map_err(unable)?;
+        }
         let mut stream = self.connection.copy_out_raw(&sql).await.map_err(unable)?;
         let (mut framing, mut tuples) = (TupleReader::default(), Tuples::default());
         let broken = |error| Error::interrupted(format!("unable to read back table '{name}'")).because(error);
@@ -496,6 +522,10 @@ impl PostgresSession {
             }
         }
         framing.finish().map_err(broken)?;
+        drop(stream);
+        if is_printed {
+            sqlx::raw_sql(DEFAULT_PATH).execute(&mut *self.connection).await.map_err(unable)?;
+        }
         let (tuples, hashes) = compute(move || hashed(tuples)).await?;
         hashes.into_iter().zip(tuples.iter()).for_each(|(hash, tuple)| seen(hash, tuple));
         Ok(())

@@ -28,7 +28,9 @@ use futures::stream::BoxStream;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use tokio::sync::Mutex;
 
-use super::{Answer, Claim, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Wanted};
+use super::{
+    Answer, Claim, Climbs, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Tree, Wanted,
+};
 use crate::database::sqlite::{Database, values};
 use crate::error::Result;
 use crate::limits::READER_WAIT;
@@ -76,6 +78,10 @@ impl Shard for SqliteShard {
         probe::probe(self, probes).await
     }
 
+    async fn climb(&self, trees: &[Tree], _tables: &[Table]) -> Result<Vec<Option<Climbs>>> {
+        probe::climb(self, trees).await
+    }
+
     async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>> {
         read::live_rows(self, table, tenants).await
     }
@@ -95,7 +101,12 @@ impl Shard for SqliteShard {
     }
 
     /// SQLite has no domains.
-    async fn refused_values(&self, _: &str, _: &str, _: &[Option<&[u8]>]) -> Result<Vec<usize>> {
+    async fn refused_values(&self, _: (&str, TypeKind), _: &str, _: &[Option<&[u8]>]) -> Result<Vec<usize>> {
+        Ok(Vec::new())
+    }
+
+    /// SQLite prints nothing.
+    async fn misread_values(&self, _: &str, _: &[Option<&[u8]>]) -> Result<Vec<usize>> {
         Ok(Vec::new())
     }
 

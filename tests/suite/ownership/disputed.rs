@@ -70,6 +70,11 @@ async fn a_repair_deletes_no_disputed_row(bench: impl Bench) {
         .await;
     let diff = shop.run(&["diff", "--json"]).exits(0).json();
     assert!(diff.to_string().contains("\"extra\":1"), "{diff}");
+    // One that was given to a tenant since is an extra row like any other.
+    shop.bench.run("UPDATE links SET one = NULL WHERE id = 3").await;
+    let diff = shop.run(&["diff", "--json"]).exits(0).json();
+    assert!(diff.to_string().contains("\"extra\":2"), "{diff}");
+    shop.bench.run("UPDATE links SET one = 80 WHERE id = 3").await;
     std::fs::write(shop.path("tenants.txt"), "9\n").expect("written");
     shop.run(&["repair", "plan", "--tenants", "tenants.txt", "--delete-extra", "-o", "repair.json"]).exits(0);
     shop.run(&["repair", "apply", "repair.json", "--confirm", "1"]).exits(0);

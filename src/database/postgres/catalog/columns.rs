@@ -3,13 +3,16 @@
 //! A domain may be NOT NULL or have a default where its column says nothing; both count as the column's, and so
 //! does a validated `CHECK (column IS NOT NULL)`, which large schemas use where they could not afford NOT NULL.
 
+use std::collections::HashMap;
+
 use sqlx::postgres::PgConnection;
 
-use super::{Tables, Unsendable, with_user_tables};
+use super::{Tables, with_user_tables};
 use crate::model::{Column, TypeKind, UserType};
 
-/// `base` resolves domains, however deep, with the modifier that one of them may give. `unsendable` are the types
-/// without a binary form, and those made of such a type: arrays, domains, composites, ranges.
+/// `base` resolves domains, however deep, with the modifier that one of them may give. `awkward` are the types without
+/// a binary form, those that the driver cannot bind (multiranges), and those made of such types: arrays, domains,
+/// composites, ranges.
 const COLUMNS: &str = concat!(
     with_user_tables!(),
     ", base(oid, at, modifier) as (
@@ -25,17 +28,20 @@ const COLUMNS: &str = concat!(
                    where t.typtype = 'c'
          union all select rngsubtype, rngtypid from pg_range
          union all select rngtypid, rngmultitypid from pg_range where rngmultitypid <> 0),
-       unsendable(oid) as (
-         select oid from pg_type where typsend = 0 and typtype <> 'p'
+       awkward(oid, is_multirange) as (
+         select oid, which.is_multirange from pg_type, (values (false), (true)) which(is_multirange)
+         where typtype <> 'p' and case when which.is_multirange then typtype = 'm'
+                                       else typsend = 0 or typreceive = 0 end
          union
-         select made_of.whole from unsendable join made_of on made_of.part = unsendable.oid)
+         select made_of.whole, awkward.is_multirange from awkward join made_of on made_of.part = awkward.oid)
      select u.oid::int8, a.attname::text, format_type(a.atttypid, a.atttypmod),
             n.nspname::text, t.typname::text, t.typtype::text, a.attnotnull or declared.typnotnull or exists (
               select from pg_constraint c
               where c.conrelid = a.attrelid and c.contype = 'c' and c.convalidated and c.conkey = array[a.attnum]
                 and pg_get_constraintdef(c.oid) = format('CHECK ((%I IS NOT NULL))', a.attname)),
             a.attgenerated <> '', a.atthasdef or a.attidentity <> '' or declared.typdefault is not null,
-            a.atttypid in (select oid from unsendable),
+            a.atttypid in (select oid from awkward where not is_multirange),
+            a.atttypid in (select oid from awkward where is_multirange),
             case declared.typtype when 'd' then format_type(base.at, base.modifier) end,
             case declared.typtype
               when 'd' then array(select pg_get_expr(c.conbin, 0)
@@ -64,36 +70,38 @@ type Row = (
     bool,
     bool,
     bool,
+    bool,
     Option<String>,
     Option<Vec<String>>,
 );
 
 /// Fills in the columns, in physical order.
-pub async fn read(
-    connection: &mut PgConnection,
-    tables: &mut Tables,
-    unsendable: &mut Vec<Unsendable>,
-) -> Result<(), sqlx::Error> {
+pub async fn read(connection: &mut PgConnection, tables: &mut Tables) -> Result<(), sqlx::Error> {
+    let mut unbindable: HashMap<i64, Vec<String>> = HashMap::new();
     let rows: Vec<Row> = sqlx::query_as(COLUMNS).fetch_all(connection).await?;
     for row in rows {
         let (oid, name, type_name, schema, base, class, not_null, generated, has_default, ..) = row;
-        let (.., without_binary, domain_base, details) = row;
+        let (.., without_binary, is_multirange, domain_base, details) = row;
         // A table that was created between the two queries is not there; it will be the next time.
         let Some(table) = tables.get_mut(&oid) else { continue };
-        if without_binary && !generated {
-            unsendable.push(Unsendable {
-                table: table.name.clone(),
-                column: name.clone(),
-                type_name: type_name.clone(),
-            });
+        if is_multirange {
+            unbindable.entry(oid).or_default().push(name.clone());
         }
-        let kind = kind(&schema, &base, &class);
+        let kind = if without_binary { TypeKind::Printed } else { kind(&schema, &base, &class) };
         let user_type = match (domain_base, details) {
             (Some(base), checks) => Some(UserType::Domain { base, checks: checks.unwrap_or_default() }),
             (None, Some(labels)) => Some(UserType::Enum { labels }),
             (None, None) => None,
         };
         table.columns.push(Column { name, type_name, kind, not_null, generated, has_default, user_type });
+    }
+    // Rows with a printed value are bound value by value, which the driver cannot do with a multirange.
+    for (oid, names) in unbindable {
+        let Some(table) = tables.get_mut(&oid) else { continue };
+        if table.columns.iter().any(|column| column.kind == TypeKind::Printed) {
+            let theirs = table.columns.iter_mut().filter(|column| names.contains(&column.name));
+            theirs.for_each(|column| column.kind = TypeKind::Printed);
+        }
     }
     Ok(())
 }

@@ -3,19 +3,20 @@
 //!
 //! ```text
 //! columns ─┐
-//! keys     ├─► Catalog { tables, relations, unsendable }
+//! keys     ├─► Catalog { tables, relations }
 //! feeds    ┘   (writes: what a trigger's function seems to write)
 //! ```
 //!
-//! A partitioned table is one logical table: its leaves are left out, and what hangs on a leaf (a trigger, a
-//! key that points at it) is told of the root. Temporary tables, system schemas and the engine's own schema
-//! are left out. The connection's `search_path` must be `pg_catalog`, so that type names are spelled with
+//! A partitioned table is one logical table: its leaves are left out, and what hangs on a leaf (a trigger, a key of
+//! its own or one that points at it) is told of the root. Temporary tables, system schemas and the engine's own
+//! schema are left out. The connection's `search_path` must be `pg_catalog`, so that type names are spelled with
 //! their schema.
 
 mod columns;
 mod feeds;
 mod keys;
 pub mod large_objects;
+mod leaves;
 mod writes;
 
 use std::collections::{BTreeMap, HashMap};
@@ -71,17 +72,6 @@ impl Relations {
     }
 }
 
-/// A column whose type has no binary form, so that its values cannot be carried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsendable {
-    /// Table.
-    pub table: TableName,
-    /// Column.
-    pub column: String,
-    /// Its type.
-    pub type_name: String,
-}
-
 /// All that is known of the user's tables.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
@@ -89,8 +79,6 @@ pub struct Catalog {
     pub tables: Vec<Table>,
     /// Their relations.
     pub relations: Relations,
-    /// Columns that stop their table from being carried.
-    pub unsendable: Vec<Unsendable>,
 }
 
 /// Reads the catalog.
@@ -98,7 +86,7 @@ pub async fn read(connection: &mut PgConnection) -> Result<Catalog> {
     let unable = |error| failure("unable to read the catalog", error);
     let mut catalog = Catalog::default();
     let mut tables = empty_tables(connection, &mut catalog.relations).await.map_err(unable)?;
-    columns::read(connection, &mut tables, &mut catalog.unsendable).await.map_err(unable)?;
+    columns::read(connection, &mut tables).await.map_err(unable)?;
     keys::read(connection, &mut tables).await.map_err(unable)?;
     feeds::read(connection, &mut tables).await.map_err(unable)?;
     catalog.tables = tables.into_values().collect();

@@ -23,6 +23,7 @@ mod types;
 mod way;
 
 use super::catalog::Relations;
+use super::relation::travelling;
 use crate::error::{Error, Result};
 use crate::model::{Belongs, OwnerPath, Owners, Step, Table, TableName, quote_identifier};
 
@@ -43,9 +44,9 @@ fn column(alias: &str, name: &str) -> String {
     format!("{alias}.{}", quote_identifier(name))
 }
 
-/// The stored columns of a table, separated by commas: `r."a", r."b"`.
+/// The stored columns of a table as they travel, separated by commas: `r."a", r."b"`.
 pub fn stored_columns(table: &Table) -> String {
-    let columns: Vec<String> = table.stored_columns().map(|stored| column(ROW, &stored.name)).collect();
+    let columns: Vec<String> = table.stored_columns().map(|stored| travelling(ROW, stored)).collect();
     columns.join(", ")
 }
 

@@ -46,7 +46,7 @@ impl Snapshot {
         sqlx::raw_sql(BEGIN).execute(&mut leader).await.map_err(unable)?;
         let instant = export(&mut leader).await.map_err(unable)?;
         let mut catalog = catalog::read(&mut leader).await?;
-        let wanted = wanted(&catalog, tenancy)?;
+        let wanted = wanted(&catalog, tenancy);
         lock(&mut leader, &wanted).await.map_err(unable)?;
         refuse_replaced_files(&mut leader, &catalog.relations, &wanted).await?;
         let relations = &catalog.relations;
@@ -95,20 +95,10 @@ async fn export(leader: &mut PgConnection) -> Result<Instant, sqlx::Error> {
     })
 }
 
-/// The tables that may be scanned, all of which must have a binary form.
-fn wanted(catalog: &Catalog, tenancy: &Tenancy) -> Result<Vec<TableName>> {
+/// The tables that may be scanned.
+fn wanted(catalog: &Catalog, tenancy: &Tenancy) -> Vec<TableName> {
     let is_wanted = |name: &TableName| !matches!(tenancy.rules.get(name), Some(Rule::Excluded { .. }));
-    if let Some(found) = catalog.unsendable.iter().find(|found| is_wanted(&found.table)) {
-        return Err(Error::undecided(format!(
-            "unable to read column '{}.{}': its type '{}' has no binary form",
-            found.table, found.column, found.type_name
-        ))
-        .hint(format!(
-            "exclude the table in reinstate.toml: \"{}\" = {{ rule = \"excluded\", reason = \"…\" }}",
-            found.table
-        )));
-    }
-    Ok(catalog.tables.iter().map(|table| table.name.clone()).filter(is_wanted).collect())
+    catalog.tables.iter().map(|table| table.name.clone()).filter(is_wanted).collect()
 }
 
 /// The weakest lock there is: it lets everybody read and write, and keeps DDL from replacing what is being
