@@ -104,6 +104,7 @@ mod tests {
                     deferrable: *deferrable,
                     validated: true,
                     match_full: false,
+                    follows: false,
                     operators: vec![],
                 })
                 .collect(),

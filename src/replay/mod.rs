@@ -18,6 +18,7 @@ mod outcome;
 mod prove;
 mod queued;
 mod referenced;
+mod referrers;
 mod references;
 mod repair;
 mod retry;

@@ -14,6 +14,7 @@ use super::kept::{self, Found, Kept};
 use super::prove::Proof;
 use super::queued::Cleared;
 use super::referenced::Choice;
+use super::repair::Repairs;
 use super::{Run, ShardStatus};
 use crate::connect::ConnectedShard;
 use crate::error::{Error, Result};
@@ -76,28 +77,31 @@ impl Steps<'_> {
         let (mut dropped, mut cleared) = (Vec::new(), Cleared::new());
         let tables = self.tables()?;
         let mut choice = self.choose(session, &tables).await?;
+        let mut repairs = Repairs::default();
         let mut proof = None;
-        if self.planned.constraints.by_engine() {
+        if self.triggers_off() {
             session.disable_triggers().await?;
             proof = Some(Proof::new(tables.iter().map(|(owned, _)| *owned).collect(), &self.tenant.id));
         }
         for (owned, rows) in tables.iter().copied() {
             self.settle(session, owned, &mut choice).await?;
-            let Found { kept, changed } = match &rows.settled {
+            let found = match &rows.settled {
                 None => Found::default(),
                 Some(settled) => kept::find(self, session, owned, rows, settled).await?,
             };
+            let kept = found.kept.clone();
             let write = self.write(session, (owned, rows), kept.clone(), &mut choice, proof.as_ref());
             dropped.extend(write.await?);
-            self.update(session, owned, rows, changed).await?;
+            self.update(session, (owned, rows), found, proof.as_ref(), &mut repairs).await?;
             self.clear_queues(session, (owned, rows), kept, &choice, &mut cleared).await?;
         }
-        self.delete_extra(session, &tables).await?;
+        self.delete_extra(session, &tables, &mut repairs).await?;
+        self.prove_referrers(session, std::mem::take(&mut repairs.gone)).await?;
         if let Some(proof) = proof {
             proof.prove(session).await?;
         }
         let verdict = self.read_back(session, &choice).await?;
-        let rows = self.check_writes(session, &choice, &cleared).await?;
+        let rows = self.check_writes(session, &choice, &repairs, &cleared).await?;
         let entry = JournalEntry {
             plan: self.run.hash().clone(),
             tenant: self.tenant.id.clone(),
@@ -232,22 +236,19 @@ impl Steps<'_> {
         &self,
         session: &mut dyn Session,
         choice: &Choice,
+        repairs: &Repairs<'_>,
         cleared: &Cleared,
     ) -> Result<u64> {
-        let writes = |rows: &TenantTable| TableWrites {
-            inserted: choice.rows(rows),
-            updated: rows.repaired().map_or(0, |repaired| repaired.updated),
-            deleted: rows.repaired().map_or(0, |repaired| repaired.deleted.rows),
-        };
+        let writes = |rows: &TenantTable| repairs.writes(rows, choice.rows(rows));
         let mut expected: BTreeMap<TableName, TableWrites> =
             self.part.tables.iter().map(|rows| (rows.table.clone(), writes(rows))).collect();
-        let rows = expected.values().map(|rows| rows.inserted + rows.updated + rows.deleted).sum();
+        let counted: u64 = expected.values().map(|rows| rows.inserted + rows.updated + rows.deleted).sum();
+        let rows = counted - repairs.moved();
         for (queue, &entries) in cleared {
             expected.entry(queue.clone()).or_default().deleted += entries;
         }
         let written = session.write_set().await?;
-        let triggers_off = self.planned.constraints.by_engine();
-        verify::check_write_set(&expected, &written, &self.planned.tables, triggers_off)?;
+        verify::check_write_set(&expected, &written, &self.planned.tables, self.triggers_off())?;
         Ok(rows)
     }
 }

@@ -53,6 +53,14 @@ const COLUMNS: &str = concat!(
      order by u.oid, a.attnum"
 );
 
+/// Columns that no UPDATE can set.
+const FIXED: &str = concat!(
+    with_user_tables!(),
+    "select u.oid::int8, a.attname::text from user_tables u
+     join pg_attribute a on a.attrelid = u.oid and a.attidentity = 'a' and not a.attisdropped
+     order by u.oid, a.attnum"
+);
+
 type Row = (
     i64,
     String,
@@ -74,7 +82,7 @@ pub async fn read(
     tables: &mut Tables,
     unsendable: &mut Vec<Unsendable>,
 ) -> Result<(), sqlx::Error> {
-    let rows: Vec<Row> = sqlx::query_as(COLUMNS).fetch_all(connection).await?;
+    let rows: Vec<Row> = sqlx::query_as(COLUMNS).fetch_all(&mut *connection).await?;
     for row in rows {
         let (oid, name, type_name, schema, base, class, not_null, generated, has_default, ..) = row;
         let (.., without_binary, domain_base, details) = row;
@@ -94,6 +102,11 @@ pub async fn read(
             (None, None) => None,
         };
         table.columns.push(Column { name, type_name, kind, not_null, generated, has_default, user_type });
+    }
+    let fixed: Vec<(i64, String)> = sqlx::query_as(FIXED).fetch_all(connection).await?;
+    for (oid, name) in fixed {
+        let Some(table) = tables.get_mut(&oid) else { continue };
+        table.fixed_columns.push(name);
     }
     Ok(())
 }
