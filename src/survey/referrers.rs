@@ -55,10 +55,8 @@ impl Referrers {
     /// For a tenant of a shard with these tables.
     pub fn new(tables: &[Table], involved: &[OwnedTable], repair: Repair, server: bool) -> Self {
         let of = |child: &Table| {
-            let keys: Vec<Key> = child
-                .all_foreign_keys()
-                .map(|key| Key { child: child.clone(), key: key.clone() })
-                .collect();
+            let keys: Vec<Key> =
+                child.all_foreign_keys().map(|key| Key { child: child.clone(), key: key.clone() }).collect();
             keys
         };
         let keys = tables.iter().flat_map(of).collect();

@@ -344,7 +344,8 @@ impl Compared<'_, '_> {
             .filter(|column| !table.primary_key.contains(column))
             .filter_map(|column| Some((column, KeyOf::new(table, std::slice::from_ref(column))?)))
             .collect();
-        let Some(primary) = table.primary().filter(|_| !fixed.is_empty() || referrers.point_beside_primary(table))
+        let Some(primary) =
+            table.primary().filter(|_| !fixed.is_empty() || referrers.point_beside_primary(table))
         else {
             return Ok(());
         };
@@ -355,7 +356,8 @@ impl Compared<'_, '_> {
             for (column, value) in &fixed {
                 if value.whole(&live.tuple)? != value.whole(new)? {
                     let reason = Reason::Fixed { column: (*column).clone() };
-                    self.tallies.add(reason, 1, || row_name(table, changed.batch, changed.places[answer.row]));
+                    self.tallies
+                        .add(reason, 1, || row_name(table, changed.batch, changed.places[answer.row]));
                 }
             }
             referrers.changes(self.owned, &live.tuple, new)?;

@@ -241,7 +241,10 @@ async fn meddling_triggers_roll_back(kind: Kind) {
 
 async fn wrong_declarations_are_refused(kind: Kind) {
     let queues = Queues::new(kind, "").await;
-    queues.0.sql("product", "CREATE TABLE notes (issue text, stamp date, purged bigint REFERENCES purge)").await;
+    queues
+        .0
+        .sql("product", "CREATE TABLE notes (issue text, stamp date, purged bigint REFERENCES purge)")
+        .await;
     let config = queues.0.read("reinstate.toml");
     let rule = queues.named("[shards.product.tables.\"S.notes\"]\nrule = \"excluded\"\nreason = \"notes\"\n");
     let config = config + &rule;
@@ -267,10 +270,16 @@ async fn wrong_declarations_are_refused(kind: Kind) {
             "(body) is no unique key",
         ),
         (
-            format!("\"S.purge\" = {{ links = [{}] }}", purge.replace("}", ", when = { column = \"kind\", equals = \"x\" } }")),
+            format!(
+                "\"S.purge\" = {{ links = [{}] }}",
+                purge.replace("}", ", when = { column = \"kind\", equals = \"x\" } }")
+            ),
             "has no column 'kind'",
         ),
-        (format!("\"S.notes\" = {{ links = [{}] }}", purge.replace("comment_id", "stamp")), "cannot be compared with 'id'"),
+        (
+            format!("\"S.notes\" = {{ links = [{}] }}", purge.replace("comment_id", "stamp")),
+            "cannot be compared with 'id'",
+        ),
         (
             format!("\"S.purge\" = {{ links = [{}] }}", purge.replace("\"id\"", "\"id\", \"body\"")),
             "the same length",

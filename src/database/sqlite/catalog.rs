@@ -54,7 +54,8 @@ pub async fn tables(connection: &mut SqliteConnection) -> Result<Vec<Table>, sql
     for row in rows::<TriggerRow>(connection, TRIGGERS).await? {
         if let Some(table) = find_mut(&mut tables, &row.table) {
             let fires_on = |event| self::event(&row.sql) == Some(event);
-            let (on_insert, on_update, on_delete) = (fires_on("insert"), fires_on("update"), fires_on("delete"));
+            let (on_insert, on_update, on_delete) =
+                (fires_on("insert"), fires_on("update"), fires_on("delete"));
             table.triggers.push(Trigger {
                 name: row.name,
                 on_insert,

@@ -64,8 +64,7 @@ impl Repair<'_> {
         let query = bound(sqlx::query(AssertSqlSafe(sql)), &row_type, table, tuples, None)?;
         let mut updated = Updated::default();
         for row in query.fetch_all(connection).await.map_err(unable)? {
-            let (place, now): (i64, i64) =
-                (row.try_get(0).map_err(unable)?, row.try_get(1).map_err(unable)?);
+            let (place, now): (i64, i64) = (row.try_get(0).map_err(unable)?, row.try_get(1).map_err(unable)?);
             updated.rows += 1;
             updated.moved += u64::from(places.get(&place) != Some(&now));
         }

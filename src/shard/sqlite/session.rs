@@ -30,7 +30,8 @@ use crate::model::{
     Fingerprint, OwnedTable, PlanHash, QueueLink, Sequence, Table, TableName, TenantId, quote_identifier,
 };
 use crate::shard::{
-    Answer, Ask, Chunk, ChunkStream, Claim, JournalEntry, Question, Rows, Session, TableWrites, Updated, WriteSet,
+    Answer, Ask, Chunk, ChunkStream, Claim, JournalEntry, Question, Rows, Session, TableWrites, Updated,
+    WriteSet,
 };
 
 /// What the update hook saw, by table; SQLite's thread writes, the session reads between statements.

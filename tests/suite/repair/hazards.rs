@@ -87,7 +87,9 @@ async fn who_comes_to_point_there_rolls_back(kind: Kind) {
         let run = apply(&world, 1).exits(5);
         let says = match *prover {
             "server" => "links': 0 inserted, 0 updated, 1 deleted",
-            _ => "row id=1 of 'public.links' points by foreign key 'links_project_id_fkey' at a row that would go",
+            _ => {
+                "row id=1 of 'public.links' points by foreign key 'links_project_id_fkey' at a row that would go"
+            }
         };
         assert!(run.stdout.contains(says), "'{says}' in\n{}", run.stdout);
         assert_eq!(dump(&world, &["links"]).await, broken);
@@ -176,7 +178,8 @@ async fn triggers_on_update(kind: Kind) {
 /// A row of another partition since: it moves back.
 #[tokio::test]
 async fn postgres_rows_move_back_to_their_partitions() {
-    let tables = "CREATE TABLE tasks (id bigint, site_id bigint NOT NULL, state text, PRIMARY KEY (id, site_id))
+    let tables =
+        "CREATE TABLE tasks (id bigint, site_id bigint NOT NULL, state text, PRIMARY KEY (id, site_id))
                     PARTITION BY RANGE (site_id);
                   CREATE TABLE tasks_1 PARTITION OF tasks FOR VALUES FROM (0) TO (100000)
                     PARTITION BY LIST (state);
@@ -186,7 +189,8 @@ async fn postgres_rows_move_back_to_their_partitions() {
     // A key must hold the columns that partition: here there is none below.
     let tables = tables.replace(", PRIMARY KEY (id, site_id))", ", kind text)");
     let tables = tables.replace("'open' FROM", "'open', 'x' FROM");
-    let keyed = "CREATE TABLE jobs (id bigint, site_id bigint NOT NULL, size int, note text, PRIMARY KEY (id, size))
+    let keyed =
+        "CREATE TABLE jobs (id bigint, site_id bigint NOT NULL, size int, note text, PRIMARY KEY (id, size))
                    PARTITION BY RANGE (size);
                  CREATE TABLE small PARTITION OF jobs FOR VALUES FROM (0) TO (10);
                  CREATE TABLE large PARTITION OF jobs FOR VALUES FROM (10) TO (1000);
@@ -220,7 +224,11 @@ async fn postgres_another_number_blocks() {
     world.sql("product", damage).await;
     let broken = dump(&world, &["notes"]).await;
     let run = plan(&world, &[9003], &[]).exits(6);
-    assert!(run.error().contains("another value in column 'number', which no UPDATE can set"), "{}", run.error());
+    assert!(
+        run.error().contains("another value in column 'number', which no UPDATE can set"),
+        "{}",
+        run.error()
+    );
     assert!(run.error().contains(": id=1") && !run.error().contains("id=2"), "{}", run.error());
     assert!(run.error().contains("delete the live rows named above by hand"), "{}", run.error());
     assert_eq!(dump(&world, &["notes"]).await, broken);

@@ -40,8 +40,14 @@ async fn postgres_what_a_writer_changes_meanwhile_is_not_lost() {
     let own = "UPDATE settings SET value = 'mine' WHERE site_id = 9003 AND name = 'theme'";
     for (writes, says) in [
         (own, "row site_id=9003 name=theme has changed since it was compared with the snapshot"),
-        ("DELETE FROM settings WHERE site_id = 9003 AND name = 'theme'", "1 of 2 rows took the snapshot's values"),
-        ("UPDATE projects SET name = 'mine' WHERE id = 70001", "row id=70001 has changed since it was compared"),
+        (
+            "DELETE FROM settings WHERE site_id = 9003 AND name = 'theme'",
+            "1 of 2 rows took the snapshot's values",
+        ),
+        (
+            "UPDATE projects SET name = 'mine' WHERE id = 70001",
+            "row id=70001 has changed since it was compared",
+        ),
         // A neighbour's row comes to hang from the extra one.
         (
             "INSERT INTO issues VALUES (70001, 70001, 'new', NULL, true);
