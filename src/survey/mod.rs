@@ -227,13 +227,7 @@ impl Surveyed {
             tenants.iter().flat_map(|id| snapshot.index().of_tenant(id)).map(|entry| entry.rows).sum();
         progress.begin(&format!("reading the tenants' rows of shard '{}'", self.name), Some(rows));
         let mut drift = self.drift(&involved).await?;
-        let mut live = Vec::with_capacity(involved.len());
-        for owned in &involved {
-            live.push(match owned.owners.belongs {
-                Belongs::ToOne => self.shard.live_rows(owned, tenants).await?,
-                Belongs::ToReferrers | Belongs::WithParent => BTreeMap::new(),
-            });
-        }
+        let live = self.live_rows(&involved, tenants).await?;
         // Where the schema alone stops the plan there is nothing to compare.
         let is_held = |owned: &OwnedTable| {
             tenants.iter().any(|tenant| self.rows_in_snapshot(tenant, &owned.table.name) > 0)
@@ -304,6 +298,22 @@ impl Surveyed {
             policies,
             repair: request.repair,
         })
+    }
+
+    /// How many rows of each of these tenants are live, table by table.
+    async fn live_rows(
+        &self,
+        involved: &[OwnedTable],
+        tenants: &[TenantId],
+    ) -> Result<Vec<BTreeMap<TenantId, u64>>> {
+        let mut live = Vec::with_capacity(involved.len());
+        for owned in involved {
+            live.push(match owned.owners.belongs {
+                Belongs::ToOne => self.shard.live_rows(owned, tenants).await?,
+                Belongs::ToReferrers | Belongs::WithParent => BTreeMap::new(),
+            });
+        }
+        Ok(live)
     }
 
     /// Whether the server will check the keys of rows of these tables, as the plan will choose.

@@ -1,5 +1,5 @@
-//! Whoever points at a row that a repair deletes, or at a key that it changes: found when the plan is made, whatever the
-//! foreign key would do about it at the time (refuse, cascade, set to NULL).
+//! Whoever points at a row that a repair deletes, or at a key that it changes: found when the plan is made, whatever
+//! the foreign key would do about it at the time (refuse, cascade, set to NULL).
 //!
 //! ```text
 //! extra row that goes, old row with another key ─► kept until the end of the tenant
