@@ -60,28 +60,23 @@ impl Repair {
 
 /// Triggers that fire on what only repairs do.
 pub(super) fn warnings(constraints: &Constraints, found: &ShardFindings, planned: &[Table]) -> Vec<String> {
-    let done = |table: &Table, of: fn(&Repaired) -> u64| {
-        let tables = found.contents.values().flatten().filter(|rows| rows.table == table.name);
-        tables.filter_map(|rows| rows.repaired()).any(|repaired| of(repaired) > 0)
-    };
-    let events: [(&str, fn(&Repaired) -> u64, fn(&Trigger) -> bool); 2] = [
-        ("update", |it| it.updated, |trigger| trigger.on_update),
-        ("delete", |it| it.deleted.rows, |trigger| trigger.on_delete),
-    ];
     let replica = constraints.by_engine();
     let mut warnings = Vec::new();
     for table in planned {
-        for (event, _, fires) in events.into_iter().filter(|(_, of, _)| done(table, *of)) {
-            let firing = table.triggers.iter().filter(|trigger| fires(trigger) && trigger.fires(replica));
-            let names: Vec<&str> = firing.map(|trigger| trigger.name.as_str()).collect();
-            if !names.is_empty() {
-                warnings.push(format!(
-                    "triggers fire on {event} of '{}': {}; one that changes values (updated_at) or writes elsewhere rolls its \
-                     tenants back: disable it for the repair, or let the role turn triggers off (docs/privileges.md)",
-                    table.name,
-                    names.join(", ")
-                ));
-            }
+        let tables = found.contents.values().flatten().filter(|rows| rows.table == table.name);
+        let repaired: Vec<&Repaired> = tables.filter_map(|rows| rows.repaired()).collect();
+        let updates = repaired.iter().any(|it| it.updated > 0);
+        let deletes = repaired.iter().any(|it| it.deleted.rows > 0);
+        let fires = |trigger: &&Trigger| updates && trigger.on_update || deletes && trigger.on_delete;
+        let firing = table.triggers.iter().filter(fires).filter(|trigger| trigger.fires(replica));
+        let names: Vec<&str> = firing.map(|trigger| trigger.name.as_str()).collect();
+        if !names.is_empty() {
+            warnings.push(format!(
+                "triggers fire on update and delete of '{}': {}; one that changes values (updated_at) or writes elsewhere rolls its \
+                 tenants back: disable it for the repair, or let the role turn triggers off (docs/privileges.md)",
+                table.name,
+                names.join(", ")
+            ));
         }
     }
     warnings

@@ -65,4 +65,9 @@ pub trait Source: Send + Sync {
 
     /// Reads one table.
     async fn scan(&self, table: &TableName, scan: &Scan) -> Result<BatchStream>;
+
+    /// Reads the rows of one table that no tenant owns; as in `scan`, others may come along.
+    async fn scan_unowned(&self, table: &TableName) -> Result<BatchStream> {
+        self.scan(table, &Scan::default()).await
+    }
 }

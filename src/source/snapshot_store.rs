@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::extract::prune;
 use crate::limits::{FILE_METADATA_MAX, QUEUE_BATCHES_MAX};
 use crate::model::{TENANT_COLUMN, TableName};
-use crate::snapshot::{DataFile, FileEntry, Snapshot, TableEntry};
+use crate::snapshot::{DataFile, FileEntry, IndexEntry, Snapshot, TableEntry};
 
 /// Reads rows of a snapshot. Its batches have [`crate::model::Table::arrow_schema`], and those of a tenant
 /// are contiguous.
@@ -44,17 +44,44 @@ impl SnapshotSource {
     }
 
     /// The files to be read, and the rows of each; `None` for all rows.
-    fn reads(&self, entry: &TableEntry, scan: &Scan) -> Vec<(FileEntry, Vec<Range<u64>>)> {
+    fn reads(&self, entry: &TableEntry, scan: &Scan) -> Vec<Read> {
         let Some(tenants) = &scan.tenants else {
             let whole = |file: &FileEntry| (file.clone(), std::iter::once(0..file.rows).collect());
             return entry.files.iter().map(whole).collect();
         };
         let index = self.snapshot.index();
         let entries = tenants.iter().flat_map(|tenant| index.of(tenant, &entry.table.name));
-        let mut ranges = prune::ranges_by_file(entries);
-        let files = entry.files.iter();
-        files.filter_map(|file| Some((file.clone(), ranges.remove(file.path.as_str())?))).collect()
+        of_entries(entry, entries)
     }
+
+    fn read(&self, entry: &TableEntry, reads: Vec<Read>, scan: &Scan) -> Result<BatchStream> {
+        let schema = entry.table.arrow_schema();
+        let columns = positions(&entry.table.name, &schema, scan)?;
+        let (snapshot, files) = (self.snapshot.clone(), Arc::clone(&self.files));
+        Ok(bridge::pipe(QUEUE_BATCHES_MAX, move |sender| async move {
+            for (file, ranges) in reads {
+                let data = files.open(&snapshot, &file, &schema).await?;
+                let pruned = prune::prune(&ranges, &data.row_groups());
+                let mut rows = data.rows(pruned.row_groups.clone(), pruned.selection(), &columns)?;
+                while let Some(batch) = rows.next().await? {
+                    if sender.send(batch).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+            Ok(())
+        }))
+    }
+}
+
+/// A file and its rows to be read.
+type Read = (FileEntry, Vec<Range<u64>>);
+
+/// What some entries of the index say is to be read of a table.
+fn of_entries<'a>(table: &TableEntry, entries: impl IntoIterator<Item = &'a IndexEntry>) -> Vec<Read> {
+    let mut ranges = prune::ranges_by_file(entries);
+    let files = table.files.iter();
+    files.filter_map(|file| Some((file.clone(), ranges.remove(file.path.as_str())?))).collect()
 }
 
 /// Positions of the wanted columns in the table's schema: the tenant's always, the others in the table's
@@ -77,23 +104,13 @@ impl Source for SnapshotSource {
 
     async fn scan(&self, table: &TableName, scan: &Scan) -> Result<BatchStream> {
         let entry = self.snapshot.table(table)?;
-        let schema = entry.table.arrow_schema();
-        let columns = positions(table, &schema, scan)?;
-        let reads = self.reads(entry, scan);
-        let (snapshot, files) = (self.snapshot.clone(), Arc::clone(&self.files));
-        Ok(bridge::pipe(QUEUE_BATCHES_MAX, move |sender| async move {
-            for (file, ranges) in reads {
-                let data = files.open(&snapshot, &file, &schema).await?;
-                let pruned = prune::prune(&ranges, &data.row_groups());
-                let mut rows = data.rows(pruned.row_groups.clone(), pruned.selection(), &columns)?;
-                while let Some(batch) = rows.next().await? {
-                    if sender.send(batch).await.is_err() {
-                        return Ok(());
-                    }
-                }
-            }
-            Ok(())
-        }))
+        self.read(entry, self.reads(entry, scan), scan)
+    }
+
+    async fn scan_unowned(&self, table: &TableName) -> Result<BatchStream> {
+        let entry = self.snapshot.table(table)?;
+        let reads = of_entries(entry, self.snapshot.index().unowned_of(table));
+        self.read(entry, reads, &Scan::default())
     }
 }
 

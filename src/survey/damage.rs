@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::live::{LiveRows, Stand};
 use super::{Survey, Surveyed};
+use crate::disputed::Unowned;
 use crate::error::{Error, Result};
 use crate::extract;
 use crate::model::{
@@ -189,6 +190,8 @@ impl Surveyed {
                 }
             }
         }
+        // No tenant has what several claimed.
+        live.forget_disputed(Unowned { source: &self.source, adaptation: None }, owned).await?;
         damage.extra = live.left().values().sum();
         Ok(())
     }

@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use futures::StreamExt;
 
 use super::keys::{KeyOf, identity};
+use crate::disputed::Unowned;
 use crate::error::{Error, Result};
 use crate::model::wire::{Tuples, encode};
 use crate::model::{Fingerprint, OwnedTable, Table, TenantId, row_hash};
@@ -88,6 +89,22 @@ impl LiveRows {
             Some(key) => Ok(key.whole(one)? == key.whole(other)?),
             None => Ok(false),
         }
+    }
+
+    /// Forgets, among the rows that nothing took, those that the snapshot gives to nobody; their number.
+    pub async fn forget_disputed(&mut self, unowned: Unowned<'_>, owned: &OwnedTable) -> Result<u64> {
+        let left =
+            self.by_key.keys().chain(self.bag.iter().filter(|(_, left)| **left > 0).map(|(hash, _)| hash));
+        let nobodys = unowned.nobodys(owned, &left.copied().collect()).await?;
+        let before = self.all.rows;
+        for identity in nobodys {
+            let (hash, count) = match self.by_key.remove(&identity) {
+                Some(hash) => (hash, 1),
+                None => (identity, self.bag.remove(&identity).unwrap_or_default()),
+            };
+            (0..count).for_each(|_| self.all.remove(hash));
+        }
+        Ok(before - self.all.rows)
     }
 
     /// The hashes of the rows that nothing took.
