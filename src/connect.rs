@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::model::{ShardName, TableName};
+use crate::model::{ShardName, Table, TableName};
 use crate::plan::{Plan, ShardPlan, schema_hash};
 use crate::shard::{self, Facts, Shard};
 use crate::snapshot::{Snapshot, Store};
@@ -21,6 +21,8 @@ pub struct Connected {
 pub struct ConnectedShard {
     /// The live shard.
     pub shard: Arc<dyn Shard>,
+    /// All its tables.
+    pub tables: Vec<Table>,
     /// The snapshot.
     pub source: Arc<dyn Source>,
 }
@@ -33,9 +35,11 @@ impl Connected {
         for planned in &plan.shards {
             let settings = config.shard(&planned.name)?;
             let shard = shard::open(&planned.name, &settings.url, connections_max).await?;
-            check_target(planned, &shard.facts().await?)?;
+            let facts = shard.facts().await?;
+            check_target(planned, &facts)?;
+            let tables = facts.tables;
             let source = Arc::new(open_source(planned).await?);
-            shards.insert(planned.name.clone(), ConnectedShard { shard, source });
+            shards.insert(planned.name.clone(), ConnectedShard { shard, tables, source });
         }
         Ok(Self { shards })
     }

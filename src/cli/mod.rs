@@ -8,6 +8,7 @@ mod init;
 mod output;
 mod plan;
 mod repair;
+mod request;
 mod settings;
 mod snapshot;
 mod status;

@@ -53,6 +53,7 @@ fn key(table: &mut Table, columns: &[&str], parent: &str, parent_columns: &[&str
         deferrable: false,
         validated: true,
         match_full: false,
+        follows: false,
         operators: vec![],
     });
 }

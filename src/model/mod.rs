@@ -20,7 +20,7 @@ pub use ids::{
     DatabaseIdentity, DatabaseUrl, PlanHash, ShardName, SnapshotId, TableName, TenantId, quote_identifier,
 };
 pub use queue::{QueueColumn, QueueLink};
-pub use row_name::row_name;
+pub use row_name::{row_name, tuple_name};
 pub use schema::{
     Check, Column, Firing, ForeignKey, HASH_COLUMN, KeyTerm, PartitionKey, Sequence, TENANT_COLUMN,
     TYPE_METADATA, Table, Trigger, TypeKind, UniqueKey, UserType,

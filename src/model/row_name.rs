@@ -4,6 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::Table;
+use super::wire::Decoder;
 
 /// `column=value` of the primary key, or of the whole row where the table has none.
 pub fn row_name(table: &Table, batch: &RecordBatch, row: usize) -> String {
@@ -12,6 +13,15 @@ pub fn row_name(table: &Table, batch: &RecordBatch, row: usize) -> String {
         if table.primary_key.is_empty() { all() } else { table.primary_key.iter().collect() };
     let shown: Vec<String> = names.iter().map(|name| format!("{name}={}", cell(batch, name, row))).collect();
     shown.join(" ")
+}
+
+/// The same of a row in wire form.
+pub fn tuple_name(table: &Table, tuple: &[u8]) -> String {
+    let mut decoder = Decoder::new(std::sync::Arc::new(table.clone()));
+    match decoder.push(None, tuple) {
+        Ok(()) => row_name(table, &decoder.finish(), 0),
+        Err(_) => "a row of other types".to_owned(),
+    }
 }
 
 fn cell(batch: &RecordBatch, column: &str, row: usize) -> String {

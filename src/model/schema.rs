@@ -158,6 +158,9 @@ pub struct ForeignKey {
     /// `MATCH FULL`: a key that is NULL in some columns only is broken, instead of no reference.
     #[serde(default)]
     pub match_full: bool,
+    /// `ON UPDATE CASCADE` and the like: where the parent's key changes, rows that point at it change with it.
+    #[serde(default)]
+    pub follows: bool,
     /// What "equal" means, one a column, to stand between parent and child: `OPERATOR(pg_catalog.=)`.
     #[serde(default)]
     pub operators: Vec<String>,
@@ -246,6 +249,9 @@ pub struct Trigger {
     pub name: String,
     /// Whether INSERT fires it.
     pub on_insert: bool,
+    /// Whether UPDATE fires it.
+    #[serde(default)]
+    pub on_update: bool,
     /// Whether DELETE fires it.
     #[serde(default)]
     pub on_delete: bool,
@@ -268,8 +274,12 @@ pub struct Trigger {
 impl Trigger {
     /// Whether it fires on INSERT in a session with triggers on, or in one with triggers off (`replica`).
     pub fn fires_on_insert(&self, replica: bool) -> bool {
-        let other = if replica { Firing::Ordinary } else { Firing::Replica };
-        self.on_insert && self.firing != other
+        self.on_insert && self.fires(replica)
+    }
+
+    /// Whether it fires at all there.
+    pub fn fires(&self, replica: bool) -> bool {
+        self.firing != if replica { Firing::Ordinary } else { Firing::Replica }
     }
 }
 
@@ -300,6 +310,9 @@ pub struct Table {
     pub primary_index: Option<UniqueKey>,
     /// Other unique keys, exclusion constraints among them.
     pub unique_keys: Vec<UniqueKey>,
+    /// Columns that no UPDATE can set (`GENERATED ALWAYS AS IDENTITY`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fixed_columns: Vec<String>,
     /// Foreign keys.
     pub foreign_keys: Vec<ForeignKey>,
     /// Foreign keys of single partitions.
@@ -333,6 +346,7 @@ impl Table {
             primary_key: vec![],
             primary_index: None,
             unique_keys: vec![],
+            fixed_columns: vec![],
             foreign_keys: vec![],
             partition_keys: vec![],
             checks: vec![],
@@ -360,6 +374,11 @@ impl Table {
             terms: self.primary_key.iter().map(term).collect(),
             ..UniqueKey::default()
         })
+    }
+
+    /// The foreign keys, those of single partitions among them.
+    pub fn all_foreign_keys(&self) -> impl Iterator<Item = &ForeignKey> {
+        self.foreign_keys.iter().chain(self.partition_keys.iter().map(|part| &part.key))
     }
 
     /// The column of this name.

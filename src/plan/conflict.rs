@@ -129,6 +129,18 @@ pub enum Reason {
         /// Where it points to.
         parent: TableName,
     },
+    /// The row is live with another value in a column that no UPDATE can set.
+    Fixed {
+        /// The column.
+        column: String,
+    },
+    /// A live row that stays as it is points at this one, which would go or get another key.
+    Referenced {
+        /// The foreign key.
+        key: String,
+        /// The table that has it.
+        child: TableName,
+    },
     /// The live table does not take the row.
     Unfit {
         /// What it demands.
@@ -152,6 +164,8 @@ impl Reason {
             Self::Identical => policy == Policy::Fail,
             Self::Different | Self::Ghost => policy != Policy::KeepLive,
             Self::Taken { .. } | Self::NoParent { .. } | Self::Unfit { .. } => true,
+            // Only repairs ask for these.
+            Self::Fixed { .. } | Self::Referenced { .. } => true,
             // Whether these come back first, only the whole list can tell.
             Self::Awaits { .. } => false,
         }
@@ -186,6 +200,14 @@ impl fmt::Display for Obstacle {
             Reason::Different => write!(f, "{rows} rows are live with other values in {place}")?,
             Reason::Ghost => write!(f, "{rows} live rows in {place} are not in the snapshot")?,
             Reason::Unfit { what } => write!(f, "{rows} rows of {place} do not fit: {what}")?,
+            Reason::Fixed { column } => write!(
+                f,
+                "{rows} rows are live in {place} with another value in column '{column}', which no UPDATE can set (GENERATED ALWAYS AS IDENTITY)"
+            )?,
+            Reason::Referenced { key, child } => write!(
+                f,
+                "{rows} live rows of '{child}' point ('{key}') at rows of {place} that would go or get another key, and stay"
+            )?,
             Reason::Taken { key } => write!(f, "{rows} rows of {place} have a key ('{key}') that is taken")?,
             Reason::NoParent { key, parent } => write!(
                 f,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     Findings, PLAN_FORMAT, Plan, Request, ShardFindings, ShardPlan, TableDrift, TenantPlan, TenantShard,
-    constraints, drift, order, queues, rails, settle,
+    constraints, drift, order, queues, rails, repair, settle,
 };
 use crate::error::{Error, Result};
 use crate::model::{
@@ -176,12 +176,10 @@ fn live_table<'a>(found: &'a ShardFindings, name: &TableName) -> Option<&'a Tabl
 fn shard_plan(request: &Request, found: &ShardFindings, drift: Vec<String>) -> Result<ShardPlan> {
     let planned = planned_tables(found);
     let mut live: Vec<Table> = planned.iter().filter_map(|name| live_table(found, name)).cloned().collect();
-    let mut constraints = constraints::choose(request.constraints, found, &live)?;
-    if request.repair.is_some() {
-        constraints.reason = "a repair updates under the eyes of the triggers".into();
-    }
+    let constraints = constraints::choose(request.constraints, found, &live)?;
     let mut warnings = found.warnings.clone();
     warnings.extend(constraints::warnings(&constraints, found, &live));
+    warnings.extend(repair::warnings(&constraints, found, &live));
     if matches!(found.live, DatabaseIdentity::Sqlite { .. }) || constraints.by_engine() {
         // `PRAGMA defer_foreign_keys` defers every key of SQLite; with triggers off none is checked on the way.
         live.iter_mut().flat_map(|table| &mut table.foreign_keys).for_each(|key| key.deferrable = true);

@@ -103,6 +103,7 @@ mod tests {
                     deferrable: *deferrable,
                     validated: true,
                     match_full: false,
+                    follows: false,
                     operators: vec![],
                 })
                 .collect(),

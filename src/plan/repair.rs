@@ -1,5 +1,5 @@
 //! A repair: live rows of damaged, not deleted, tenants are made equal to the snapshot's. Another verb than a restore,
-//! since it overwrites and, if asked to, deletes. Triggers always stay on, so that the server proves every key.
+//! since it overwrites and, if asked to, deletes.
 //!
 //! ```text
 //! snapshot's row:  absent ─► inserted     different ─► updated, by primary key     identical ─► left
@@ -12,7 +12,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::conflict::{Finding, Reason, Standing};
-use crate::model::Fingerprint;
+use super::{Constraints, ShardFindings};
+use crate::model::{Fingerprint, Table, Trigger};
 
 /// What kind of repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,7 @@ impl Repair {
             Reason::Identical | Reason::Different => false,
             Reason::Ghost => !self.delete_extra && !standing.is_keyed && standing.absent.rows > 0,
             Reason::Taken { .. } | Reason::NoParent { .. } | Reason::Unfit { .. } => true,
+            Reason::Fixed { .. } | Reason::Referenced { .. } => true,
             // As in a restore: only the whole list can tell.
             Reason::Awaits { .. } => false,
         }
@@ -54,4 +56,28 @@ impl Repair {
             before: standing.live,
         }
     }
+}
+
+/// Triggers that fire on what only repairs do.
+pub(super) fn warnings(constraints: &Constraints, found: &ShardFindings, planned: &[Table]) -> Vec<String> {
+    let replica = constraints.by_engine();
+    let mut warnings = Vec::new();
+    for table in planned {
+        let tables = found.contents.values().flatten().filter(|rows| rows.table == table.name);
+        let repaired: Vec<&Repaired> = tables.filter_map(|rows| rows.repaired()).collect();
+        let updates = repaired.iter().any(|it| it.updated > 0);
+        let deletes = repaired.iter().any(|it| it.deleted.rows > 0);
+        let fires = |trigger: &&Trigger| updates && trigger.on_update || deletes && trigger.on_delete;
+        let firing = table.triggers.iter().filter(fires).filter(|trigger| trigger.fires(replica));
+        let names: Vec<&str> = firing.map(|trigger| trigger.name.as_str()).collect();
+        if !names.is_empty() {
+            warnings.push(format!(
+                "triggers fire on update and delete of '{}': {}; one that changes values (updated_at) or writes elsewhere rolls its \
+                 tenants back: disable it for the repair, or let the role turn triggers off (docs/privileges.md)",
+                table.name,
+                names.join(", ")
+            ));
+        }
+    }
+    warnings
 }

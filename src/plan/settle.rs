@@ -118,6 +118,12 @@ pub fn hints(blocked: &[BlockedTenant], repair: bool) -> Vec<&'static str> {
         hints.push("to finish an interrupted restore, apply its own plan again: it repeats nothing");
         hints.push("where only a part was deleted: --on-conflict skip-identical, or keep-live, which leaves every live row as it is");
     }
+    if reasons().any(|reason| matches!(reason, Reason::Fixed { .. })) {
+        hints.push("delete the live rows named above by hand: they are inserted then, with the numbers that they had");
+    }
+    if reasons().any(|reason| matches!(reason, Reason::Referenced { .. })) {
+        hints.push("a row that others point at goes when these point elsewhere, or are gone; without --delete-extra extra rows stay");
+    }
     if reasons().any(|reason| matches!(reason, Reason::Taken { .. })) {
         hints.push("a taken key is free again when the live row named above gets another value");
     }

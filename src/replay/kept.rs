@@ -24,6 +24,10 @@ pub(super) struct Found {
     pub kept: Kept,
     /// Those of them that are live with other values.
     pub changed: Kept,
+    /// How these are live, and live rows that the snapshot does not have.
+    pub live: Kept,
+    /// The former, where rows may point at a key of theirs that is not the primary one.
+    pub old: Tuples,
 }
 
 /// Finds them.
@@ -34,7 +38,8 @@ pub(super) async fn find(
     rows: &TenantTable,
     settled: &Settled,
 ) -> Result<Found> {
-    let Found { mut kept, mut changed } = Found::default();
+    let Found { mut kept, mut changed, mut old, .. } = Found::default();
+    let keeps_old = steps.triggers_off() && settled.repaired.is_some() && steps.has_referenced_keys(owned);
     let mut live = session.row_hashes(owned, &steps.tenant.id).await?;
     let mut before = Fingerprint::default();
     live.iter().flat_map(|(hash, count)| (0..*count).map(|_| *hash)).for_each(|hash| before.add(hash));
@@ -67,6 +72,10 @@ pub(super) async fn find(
             .filter(|answer| answer.live.as_ref().is_some_and(|live| live.owners.contains(&steps.tenant.id)));
         let hashes: Vec<u128> = absent.iter().map(row_hash).collect();
         for answer in own {
+            if let Some(live) = answer.live.as_ref().filter(|_| keeps_old) {
+                old.bytes.extend_from_slice(&live.tuple);
+                old.ends.push(old.bytes.len());
+            }
             *kept.entry(hashes[answer.row]).or_default() += 1;
             *changed.entry(hashes[answer.row]).or_default() += 1;
             different += 1;
@@ -86,7 +95,7 @@ pub(super) async fn find(
         {
             "other rows of the tenant are live than when the plan was made"
         }
-        () => return Ok(Found { kept, changed }),
+        () => return Ok(Found { kept, changed, live, old }),
     };
     Err(Error::failed(format!("unable to restore table '{}': {what}", rows.table))
         .hint("make a new plan; it shows what is live now"))

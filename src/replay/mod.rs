@@ -20,6 +20,7 @@ mod prove;
 mod queued;
 mod referenced;
 mod references;
+mod referrers;
 mod repair;
 mod retry;
 mod transaction;

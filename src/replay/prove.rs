@@ -130,7 +130,7 @@ fn refuse(table: &TableName, key: &ForeignKey, broken: Option<Broken>) -> Result
 }
 
 /// The keys in questions of a bounded size.
-fn pieces(keys: &Tuples) -> Vec<Tuples> {
+pub(super) fn pieces(keys: &Tuples) -> Vec<Tuples> {
     let all: Vec<&[u8]> = keys.iter().collect();
     let piece = |tuples: &[&[u8]]| {
         let mut piece = Tuples::default();

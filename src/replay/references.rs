@@ -305,6 +305,7 @@ mod tests {
             deferrable: false,
             validated: true,
             match_full: false,
+            follows: false,
             operators: vec![],
         }
     }

@@ -1,35 +1,71 @@
 //! What a repair does beyond inserting: rows get the snapshot's values again, and extra rows go. Exactly those that the
 //! plan has counted; the read-back and the write set look at the result.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use futures::StreamExt;
 
-use super::kept::{self, Kept, take};
+use super::kept::{self, Found, take};
+use super::prove::Proof;
+use super::referrers::Gone;
 use super::transaction::Steps;
 use crate::error::{Error, Result};
-use crate::model::{Fingerprint, OwnedTable, row_hash};
+use crate::model::{Fingerprint, OwnedTable, TableName, row_hash};
 use crate::plan::TenantTable;
-use crate::shard::Session;
+use crate::shard::{Session, TableWrites, Updated};
 
 /// What helps where the live rows are not those of the plan.
 const AGAIN: &str = "make a new plan; it shows what is live now";
 
+/// What was done beyond inserting.
+#[derive(Default)]
+pub(super) struct Repairs<'a> {
+    /// Rows that got other values and another partition with them, by table.
+    moved: BTreeMap<TableName, u64>,
+    /// Rows that somebody may point at, as they were before; only where triggers are off.
+    pub gone: Gone<'a>,
+}
+
+impl Repairs<'_> {
+    /// Rows that are counted twice more for having moved.
+    pub fn moved(&self) -> u64 {
+        self.moved.values().sum()
+    }
+
+    /// What the database counts in a table.
+    pub fn writes(&self, rows: &TenantTable, inserted: u64) -> TableWrites {
+        let moved = self.moved.get(&rows.table).copied().unwrap_or_default();
+        TableWrites {
+            inserted: inserted + moved,
+            updated: rows.repaired().map_or(0, |repaired| repaired.updated) - moved,
+            deleted: rows.repaired().map_or(0, |repaired| repaired.deleted.rows) + moved,
+        }
+    }
+}
+
 impl Steps<'_> {
     /// Gives the changed rows of a table the snapshot's values.
-    pub(super) async fn update(
+    pub(super) async fn update<'r>(
         &self,
         session: &mut dyn Session,
-        owned: &OwnedTable,
-        rows: &TenantTable,
-        changed: Kept,
+        (owned, rows): (&'r OwnedTable, &TenantTable),
+        found: Found,
+        proof: Option<&Proof<'_>>,
+        repairs: &mut Repairs<'r>,
     ) -> Result<()> {
+        let Found { changed, mut live, old, .. } = found;
         let wanted = rows.repaired().map_or(0, |repaired| repaired.updated);
         if wanted == 0 {
             return Ok(());
         }
-        let updated = session.update(owned, kept::only(self.rows_of(owned).await?, changed)).await?;
+        let mut chunks = kept::only(self.rows_of(owned).await?, changed);
+        if let Some(proof) = proof {
+            chunks = proof.watch(&owned.table.name, chunks);
+        }
+        let Updated { rows: updated, moved } = session.update(owned, chunks, &mut live).await?;
         if updated == wanted {
+            repairs.moved.insert(rows.table.clone(), moved);
+            repairs.gone.push((owned, old));
             return Ok(());
         }
         Err(Error::failed(format!(
@@ -40,10 +76,11 @@ impl Steps<'_> {
     }
 
     /// Deletes the extra rows, children first. Only now does no row point at them any more that was to be changed.
-    pub(super) async fn delete_extra(
+    pub(super) async fn delete_extra<'r>(
         &self,
         session: &mut dyn Session,
-        tables: &[(&OwnedTable, &TenantTable)],
+        tables: &[(&'r OwnedTable, &TenantTable)],
+        repairs: &mut Repairs<'r>,
     ) -> Result<()> {
         for (owned, rows) in tables.iter().rev() {
             let Some(wanted) = rows.repaired().map(|repaired| repaired.deleted).filter(|rows| rows.rows > 0)
@@ -67,7 +104,17 @@ impl Steps<'_> {
                 ))
                 .hint(AGAIN));
             }
-            session.delete(owned, &self.tenant.id, &extra).await?;
+            let deleted = session.delete(owned, &self.tenant.id, &extra).await?;
+            if deleted != wanted.rows {
+                return Err(Error::failed(format!(
+                    "unable to repair table '{}': {deleted} of {} extra rows were deleted",
+                    rows.table, wanted.rows
+                ))
+                .hint("a trigger may refuse the DELETE, or rows changed in this moment: make a new plan"));
+            }
+            if self.triggers_off() {
+                repairs.gone.push((owned, extra));
+            }
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use super::kept::{self, Found, Kept};
 use super::prove::Proof;
 use super::queued::Cleared;
 use super::referenced::Choice;
+use super::repair::Repairs;
 use super::{Run, ShardStatus, VerifyAt};
 use crate::connect::ConnectedShard;
 use crate::disputed::Unowned;
@@ -101,25 +102,28 @@ impl Steps<'_> {
     ) -> Result<Done> {
         let tables = self.tables()?;
         let choice = self.choose(session, &tables).await?;
+        let mut repairs = Repairs::default();
         let mut proof = None;
-        if self.planned.constraints.by_engine() {
+        if self.triggers_off() {
             session.disable_triggers().await?;
             proof = Some(Proof::new(tables.iter().map(|(owned, _)| *owned).collect(), &self.tenant.id));
         }
         let mut work = Work { ahead, choice, proof, cleared: Cleared::new(), dropped: vec![], sequences: vec![] };
         for (owned, rows) in tables.iter().copied() {
             self.settle(session, owned, &mut work.choice).await?;
-            let Found { kept, changed } = match &rows.settled {
+            let found = match &rows.settled {
                 None => Found::default(),
                 Some(settled) => kept::find(self, session, owned, rows, settled).await?,
             };
+            let kept = found.kept.clone();
             self.write(session, (owned, rows), kept.clone(), &mut work).await?;
-            self.update(session, owned, rows, changed).await?;
+            self.update(session, (owned, rows), found, work.proof.as_ref(), &mut repairs).await?;
             self.clear_queues(session, (owned, rows), kept, &work.choice, &mut work.cleared).await?;
         }
         let Work { choice, proof, cleared, dropped, sequences, .. } = work;
         session.advance_sequences(&sequences).await?;
-        self.delete_extra(session, &tables).await?;
+        self.delete_extra(session, &tables, &mut repairs).await?;
+        self.prove_referrers(session, std::mem::take(&mut repairs.gone)).await?;
         if let Some(proof) = proof {
             proof.prove(session).await?;
         }
@@ -127,7 +131,7 @@ impl Steps<'_> {
             VerifyAt::BeforeCommit => Some(self.read_back(session, &choice).await?),
             VerifyAt::After => None,
         };
-        let rows = self.check_writes(session, &choice, &cleared).await?;
+        let rows = self.check_writes(session, &choice, &repairs, &cleared).await?;
         let written = || self.part.tables.iter().map(|rows| choice.written(rows)).sum();
         let entry = JournalEntry {
             plan: self.run.hash().clone(),
@@ -306,22 +310,19 @@ impl Steps<'_> {
         &self,
         session: &mut dyn Session,
         choice: &Choice,
+        repairs: &Repairs<'_>,
         cleared: &Cleared,
     ) -> Result<u64> {
-        let writes = |rows: &TenantTable| TableWrites {
-            inserted: choice.rows(rows),
-            updated: rows.repaired().map_or(0, |repaired| repaired.updated),
-            deleted: rows.repaired().map_or(0, |repaired| repaired.deleted.rows),
-        };
+        let writes = |rows: &TenantTable| repairs.writes(rows, choice.rows(rows));
         let mut expected: BTreeMap<TableName, TableWrites> =
             self.part.tables.iter().map(|rows| (rows.table.clone(), writes(rows))).collect();
-        let rows = expected.values().map(|rows| rows.inserted + rows.updated + rows.deleted).sum();
+        let counted: u64 = expected.values().map(|rows| rows.inserted + rows.updated + rows.deleted).sum();
+        let rows = counted - repairs.moved();
         for (queue, &entries) in cleared {
             expected.entry(queue.clone()).or_default().deleted += entries;
         }
         let written = session.write_set().await?;
-        let triggers_off = self.planned.constraints.by_engine();
-        verify::check_write_set(&expected, &written, &self.planned.tables, triggers_off)?;
+        verify::check_write_set(&expected, &written, &self.planned.tables, self.triggers_off())?;
         Ok(rows)
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::Shard;
 use crate::error::Result;
 use crate::model::wire::Tuples;
-use crate::model::{ForeignKey, OwnedTable, QueueLink, TenantId, UniqueKey};
+use crate::model::{ForeignKey, OwnedTable, Owners, QueueLink, Table, TenantId, UniqueKey};
 
 /// Rows to ask about: in the shape of `owned.table`, at most one chunk of them.
 #[derive(Clone, Copy)]
@@ -36,6 +36,17 @@ pub enum Question<'a> {
     /// Rows for which a condition is false: SQL over the table's columns, of the catalog or the configuration. NULL
     /// is not false, as in a CHECK.
     Fails(&'a [String]),
+    /// Live rows that point at the row, whose table is the parent of `key`: one answer a pair.
+    Referrers {
+        /// Their table.
+        child: &'a Table,
+        /// The ways to their tenants, if tenants own any.
+        owners: Option<&'a Owners>,
+        /// The key.
+        key: &'a ForeignKey,
+        /// Only those that point at no live row, so that their parent is gone.
+        orphaned: bool,
+    },
     /// Rows that an entry of a deletion queue names: one answer an entry.
     Queued(&'a QueueLink),
 }
@@ -47,7 +58,7 @@ pub struct Answer {
     pub row: usize,
     /// Which of several conditions; 0 otherwise.
     pub part: usize,
-    /// The live row, for [`Question::Taken`].
+    /// The live row, for [`Question::Taken`] and [`Question::Referrers`].
     pub live: Option<LiveRow>,
 }
 
@@ -56,7 +67,7 @@ pub struct Answer {
 pub struct LiveRow {
     /// Its tenants; none for a shared or unowned row.
     pub owners: Vec<TenantId>,
-    /// Its stored columns in wire form, in the order of the asked table.
+    /// Its stored columns in wire form, in the order of its table.
     pub tuple: Vec<u8>,
 }
 

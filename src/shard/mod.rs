@@ -107,6 +107,15 @@ pub struct TableWrites {
     pub deleted: u64,
 }
 
+/// Rows that a repair gave other values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Updated {
+    /// All of them.
+    pub rows: u64,
+    /// Those that went to another partition, which the database counts as a DELETE and an INSERT.
+    pub moved: u64,
+}
+
 /// All that a transaction wrote so far, the journal left out. Tables without writes are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteSet {
@@ -235,9 +244,14 @@ pub trait Session: Ask {
     /// many.
     async fn delete_queued(&mut self, rows: &Rows<'_>, link: &QueueLink) -> Result<u64>;
 
-    /// Gives live rows the values of these, found by primary key; returns how many the database says it changed. Only
-    /// for repairs.
-    async fn update(&mut self, table: &OwnedTable, chunks: ChunkStream) -> Result<u64>;
+    /// Gives live rows the values of these, found by primary key. Locks them first, and refuses one whose hash is not
+    /// among `live`, from which it is taken: such a row has changed since it was read. Only for repairs.
+    async fn update(
+        &mut self,
+        table: &OwnedTable,
+        chunks: ChunkStream,
+        live: &mut HashMap<u128, u64>,
+    ) -> Result<Updated>;
 
     /// The rows of the tenant that this transaction sees in `table` and that are not among `known`, which says how
     /// often each hash may occur. All are held in memory.
@@ -248,8 +262,9 @@ pub trait Session: Ask {
         known: HashMap<u128, u64>,
     ) -> Result<Tuples>;
 
-    /// Deletes exactly these rows of the tenant, each once. Only for repairs.
-    async fn delete(&mut self, table: &OwnedTable, tenant: &TenantId, rows: &Tuples) -> Result<()>;
+    /// Deletes these rows of the tenant, each once and only as long as it is as given; returns how many went. Only for
+    /// repairs.
+    async fn delete(&mut self, table: &OwnedTable, tenant: &TenantId, rows: &Tuples) -> Result<u64>;
 
     /// Moves each sequence forward if it stands before its restored maximum (the last value in its direction); never
     /// back. Sequences that stand there already, as nearly all do, cost one statement together.

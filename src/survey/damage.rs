@@ -185,7 +185,7 @@ impl Surveyed {
             for tuple in chunk?.tuples.iter() {
                 match live.take(tuple, row_hash(tuple))? {
                     Stand::Absent => damage.missing += 1,
-                    Stand::Different => damage.changed += 1,
+                    Stand::Different(_) => damage.changed += 1,
                     Stand::Identical => {}
                 }
             }

@@ -25,7 +25,8 @@ pub(super) struct LiveRows {
 pub(super) enum Stand {
     Absent,
     Identical,
-    Different,
+    /// Live with other values, which have this hash.
+    Different(u128),
 }
 
 impl LiveRows {
@@ -60,7 +61,7 @@ impl LiveRows {
             return Ok(match self.by_key.remove(&key.whole(tuple)?) {
                 None => Stand::Absent,
                 Some(live) if live == hash => Stand::Identical,
-                Some(_) => Stand::Different,
+                Some(live) => Stand::Different(live),
             });
         }
         Ok(match self.bag.get_mut(&hash).filter(|left| **left > 0) {

@@ -10,6 +10,7 @@ mod damage;
 mod drift;
 pub(crate) mod keys;
 mod live;
+mod referrers;
 mod standing;
 mod tombstones;
 
@@ -243,7 +244,7 @@ impl Surveyed {
             tables: &self.facts.tables,
             involved: &involved,
             queues: &queues,
-            repairs: request.repair.is_some(),
+            repair: request.repair,
         };
         for tenant in tenants {
             let mut comparison =
@@ -258,7 +259,13 @@ impl Surveyed {
                     contents.entry(tenant.clone()).or_default().push(found);
                 }
             }
-            open.extend(comparison.map(Comparison::finish).map(|left| (tenant.clone(), left)));
+            let Some(comparison) = comparison else { continue };
+            let (left, referrers) = comparison.finish().await?;
+            open.push((tenant.clone(), left));
+            for (table, finding) in referrers {
+                let standing: &mut Standing = standings.entry((tenant.clone(), table)).or_default();
+                standing.findings.push(finding);
+            }
         }
         for (place, findings) in self.awaited(&involved, &drift, &mut erased, open).await? {
             let standing: &mut Standing = standings.entry(place).or_default();
@@ -314,8 +321,7 @@ impl Surveyed {
     fn server_proves<'a>(&self, request: &Request, held: impl Iterator<Item = &'a OwnedTable>) -> bool {
         let held: BTreeSet<&TableName> = held.map(|owned| &owned.table.name).collect();
         let tables = self.facts.tables.iter().filter(|table| held.contains(&table.name));
-        request.repair.is_some()
-            || request.constraints == ConstraintsChoice::Only(Prover::Server)
+        request.constraints == ConstraintsChoice::Only(Prover::Server)
             || constraints::obstacle(self.facts.triggers_stay_on.as_deref(), &self.facts.unlockable, tables)
                 .is_some()
     }

@@ -17,15 +17,17 @@ use futures::StreamExt;
 
 use super::keys::{KeyOf, is_exact};
 use super::live::{LiveRows, Stand, encoded};
+use super::referrers::Referrers;
 use super::tombstones::Erased;
 use crate::disputed::Unowned;
 use crate::error::Result;
 use crate::limits::{DIFFERENCES_NAMED_MAX, PARENTS_KNOWN_MAX};
-use crate::model::wire::{Decoder, Tuples};
+use crate::model::wire::Tuples;
 use crate::model::{
     Belongs, Chunk, ForeignKey, OwnedTable, QueueLink, Table, TableName, TenantId, UniqueKey, row_hash,
-    row_name,
+    row_name, tuple_name,
 };
+use crate::plan::Repair;
 use crate::plan::conflict::{Finding, Reason, RowHash, Standing};
 use crate::shard::{LiveRow, Question, Rows, Shard};
 
@@ -57,7 +59,7 @@ pub(super) struct Scope<'a> {
     pub involved: &'a [OwnedTable],
     pub queues: &'a [QueueLink],
     /// Whether rows that are live with other values are written too.
-    pub repairs: bool,
+    pub repair: Option<Repair>,
 }
 
 /// One tenant in one shard.
@@ -69,8 +71,8 @@ pub(super) struct Comparison<'a> {
     queues: &'a [QueueLink],
     parents: &'a mut Parents,
     erased: &'a mut Erased,
-    /// Whether rows that are live with other values are written too.
-    repairs: bool,
+    /// Of a repair.
+    referrers: Option<Referrers>,
     /// Keys of the tenant's own rows that some foreign key may point at.
     present: HashMap<(TableName, Vec<String>), HashSet<u128>>,
     /// References that nothing live answers: by table, key and hash.
@@ -94,7 +96,8 @@ impl<'a> Comparison<'a> {
         parents: &'a mut Parents,
         erased: &'a mut Erased,
     ) -> Self {
-        let Scope { shard, tables, involved, queues, repairs } = scope;
+        let Scope { shard, tables, involved, queues, repair } = scope;
+        let referrers = repair.map(|repair| Referrers::new(tables, involved, repair, parents.strict));
         let is_involved = |name: &TableName| involved.iter().any(|owned| owned.table.name == *name);
         let keys = tables.iter().filter(|table| is_involved(&table.name)).flat_map(|table| {
             table.foreign_keys.iter().chain(table.partition_keys.iter().map(|part| &part.key))
@@ -103,12 +106,15 @@ impl<'a> Comparison<'a> {
             .filter(|key| is_involved(&key.parent))
             .map(|key| ((key.parent.clone(), key.parent_columns.clone()), HashSet::new()))
             .collect();
-        Self { shard, tenant, tables, queues, parents, erased, repairs, present, open: BTreeMap::new() }
+        Self { shard, tenant, tables, queues, parents, erased, referrers, present, open: BTreeMap::new() }
     }
 
     /// Begins with a table, in its live shape, of which the tenant has so many live rows.
     pub async fn table<'t>(&'t mut self, owned: &'t OwnedTable, live_rows: u64) -> Result<Compared<'t, 'a>> {
         let table = &owned.table;
+        if let Some(referrers) = &mut self.referrers {
+            referrers.knows(owned);
+        }
         let live = match live_rows {
             0 => LiveRows::none(table),
             _ => LiveRows::read(self.shard, owned, self.tenant).await?,
@@ -129,8 +135,12 @@ impl<'a> Comparison<'a> {
         })
     }
 
-    /// The references of the tenant's rows that nothing answers so far.
-    pub fn finish(self) -> Unanswered {
+    /// The references of the tenant's rows that nothing answers so far, and, of a repair, who points at rows that go.
+    pub async fn finish(mut self) -> Result<(Unanswered, Vec<(TableName, Finding)>)> {
+        let referrers = match self.referrers.take() {
+            Some(referrers) => referrers.finish(self.shard, self.tenant).await?,
+            None => Vec::new(),
+        };
         let is_there = |hash: &u128, open: &Open| {
             let place = (open.key.parent.clone(), open.key.parent_columns.clone());
             self.present.get(&place).is_some_and(|keys| keys.contains(hash))
@@ -139,7 +149,7 @@ impl<'a> Comparison<'a> {
             let left = open.into_iter().filter(|(hash, open)| open.exact && !is_there(hash, open));
             (table, left.collect())
         });
-        Unanswered(left.collect())
+        Ok((Unanswered(left.collect()), referrers))
     }
 }
 
@@ -223,10 +233,11 @@ impl Compared<'_, '_> {
                     self.standing.identical.add(hash);
                     Reason::Identical
                 }
-                Stand::Different => {
+                Stand::Different(live) => {
                     self.standing.different += 1;
                     self.standing.changed.add(hash);
-                    if self.of.repairs {
+                    if let Some(referrers) = &mut self.of.referrers {
+                        referrers.moves(&table.name, live);
                         changed.push(row, tuple);
                     }
                     Reason::Different
@@ -238,6 +249,9 @@ impl Compared<'_, '_> {
         for (wanted, changed) in [(absent, false), (changed, true)] {
             self.ask_for_keys(&wanted, changed).await?;
             self.ask_for_parents(&wanted).await?;
+            if changed {
+                self.compare_with_live(&wanted).await?;
+            }
         }
         Ok(())
     }
@@ -270,6 +284,9 @@ impl Compared<'_, '_> {
                 if let Some(count) = left.get_mut(&row_hash(tuple)).filter(|count| **count > 0) {
                     *count -= 1;
                     self.tallies.add(Reason::Ghost, 1, || row_name(&self.owned.table, &batch, row));
+                    if let Some(referrers) = &mut self.of.referrers {
+                        referrers.goes(self.owned, tuple);
+                    }
                 }
             }
         }
@@ -333,6 +350,37 @@ impl Compared<'_, '_> {
                 let named = name_taken(self.owned, wanted, answer.row, &live);
                 self.tallies.add(reason, 1, || named);
             }
+        }
+        Ok(())
+    }
+
+    /// Compares rows that are live with other values with these: not every column can be set, and rows may point at a
+    /// key that changes.
+    async fn compare_with_live(&mut self, changed: &Wanted<'_>) -> Result<()> {
+        let (table, Some(referrers)) = (&self.owned.table, &mut self.of.referrers) else { return Ok(()) };
+        let fixed: Vec<(&String, KeyOf)> = table
+            .fixed_columns
+            .iter()
+            .filter(|column| !table.primary_key.contains(column))
+            .filter_map(|column| Some((column, KeyOf::new(table, std::slice::from_ref(column))?)))
+            .collect();
+        let Some(primary) =
+            table.primary().filter(|_| !fixed.is_empty() || referrers.point_beside_primary(table))
+        else {
+            return Ok(());
+        };
+        let rows = Rows { owned: self.owned, tuples: &changed.tuples };
+        let wanted: Vec<&[u8]> = changed.tuples.iter().collect();
+        for answer in self.of.shard.ask(&rows, &Question::Taken(&primary)).await? {
+            let (Some(live), new) = (answer.live, wanted[answer.row]) else { continue };
+            for (column, value) in &fixed {
+                if value.whole(&live.tuple)? != value.whole(new)? {
+                    let reason = Reason::Fixed { column: (*column).clone() };
+                    self.tallies
+                        .add(reason, 1, || row_name(table, changed.batch, changed.places[answer.row]));
+                }
+            }
+            referrers.changes(self.owned, &live.tuple, new)?;
         }
         Ok(())
     }
@@ -428,16 +476,11 @@ impl Compared<'_, '_> {
 fn name_taken(owned: &OwnedTable, wanted: &Wanted<'_>, row: usize, live: &LiveRow) -> String {
     let table = &owned.table;
     let own = row_name(table, wanted.batch, wanted.places[row]);
-    let mut decoder = Decoder::new(std::sync::Arc::new(table.clone()));
-    let theirs = match decoder.push(None, &live.tuple) {
-        Ok(()) => row_name(table, &decoder.finish(), 0),
-        Err(_) => "a row of other types".to_owned(),
-    };
-    let owners: Vec<&str> = live.owners.iter().map(TenantId::as_str).collect();
-    let whose = if owners.is_empty() {
-        "of no tenant".to_owned()
-    } else {
-        format!("of tenant {}", owners.join(", "))
-    };
-    format!("{own} by {theirs} {whose}")
+    format!("{own} by {} {}", tuple_name(table, &live.tuple), whose(&live.owners))
+}
+
+/// Of which tenants a row is.
+pub(super) fn whose(owners: &[TenantId]) -> String {
+    let owners: Vec<&str> = owners.iter().map(TenantId::as_str).collect();
+    if owners.is_empty() { "of no tenant".to_owned() } else { format!("of tenant {}", owners.join(", ")) }
 }

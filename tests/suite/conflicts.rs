@@ -1,22 +1,7 @@
 //! What is live already: found before anything is written, by name; a tenant that is blocked blocks nobody else, and a
 //! policy leaves exactly what it says. On both back ends, against the whole database.
 
-use crate::world::{Dump, Kind, World, tenants};
-
-/// Runs a test on both back ends.
-macro_rules! on_both {
-    ($($sqlite:ident, $postgres:ident => $test:ident;)*) => {$(
-        #[tokio::test]
-        async fn $sqlite() {
-            $test(Kind::Sqlite).await;
-        }
-
-        #[tokio::test]
-        async fn $postgres() {
-            $test(Kind::Postgres).await;
-        }
-    )*};
-}
+use crate::world::{Dump, Kind, World, on_both, tenants};
 
 on_both! {
     sqlite_a_taken_key_blocks_that_tenant_only, postgres_a_taken_key_blocks_that_tenant_only

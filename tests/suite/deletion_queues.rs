@@ -1,7 +1,7 @@
 //! Tables in which triggers write down what was deleted, for a worker: entries about restored rows are named in the
 //! plan, and taken out where the configuration says so. Nobody else's are. On both back ends, against every table.
 
-use crate::world::{Dump, Kind, World, tenants};
+use crate::world::{Dump, Kind, World, on_both, tenants};
 
 /// Queues of three kinds: one for several tables with keys as text, one for one table, one with a key of two columns.
 const QUEUES: &str = "
@@ -241,7 +241,10 @@ async fn meddling_triggers_roll_back(kind: Kind) {
 
 async fn wrong_declarations_are_refused(kind: Kind) {
     let queues = Queues::new(kind, "").await;
-    queues.0.sql("product", "CREATE TABLE notes (issue text, purged bigint REFERENCES purge)").await;
+    queues
+        .0
+        .sql("product", "CREATE TABLE notes (issue text, stamp date, purged bigint REFERENCES purge)")
+        .await;
     let config = queues.0.read("reinstate.toml");
     let rule = queues.named("[shards.product.tables.\"S.notes\"]\nrule = \"excluded\"\nreason = \"notes\"\n");
     let config = config + &rule;
@@ -267,6 +270,17 @@ async fn wrong_declarations_are_refused(kind: Kind) {
             "(body) is no unique key",
         ),
         (
+            format!(
+                "\"S.purge\" = {{ links = [{}] }}",
+                purge.replace("}", ", when = { column = \"kind\", equals = \"x\" } }")
+            ),
+            "has no column 'kind'",
+        ),
+        (
+            format!("\"S.notes\" = {{ links = [{}] }}", purge.replace("comment_id", "stamp")),
+            "cannot be compared with 'id'",
+        ),
+        (
             format!("\"S.purge\" = {{ links = [{}] }}", purge.replace("\"id\"", "\"id\", \"body\"")),
             "the same length",
         ),
@@ -288,20 +302,6 @@ async fn wrong_declarations_are_refused(kind: Kind) {
         assert!(run.error().contains(says), "'{says}' in\n{}", run.error());
     }
     assert_eq!(queues.dump().await, deleted);
-}
-
-macro_rules! on_both {
-    ($($sqlite:ident, $postgres:ident => $test:ident;)*) => {$(
-        #[tokio::test]
-        async fn $sqlite() {
-            $test(Kind::Sqlite).await;
-        }
-
-        #[tokio::test]
-        async fn $postgres() {
-            $test(Kind::Postgres).await;
-        }
-    )*};
 }
 
 on_both! {

@@ -1,22 +1,10 @@
 //! Damaged, not deleted: `repair` makes the live rows of the named tenants equal to the snapshot's, and leaves
 //! everybody else's. On both back ends, against the whole database.
 
-use crate::world::{Dump, Kind, Run, World};
+use crate::world::{Dump, Kind, Run, World, on_both};
 
-/// Runs a test on both back ends.
-macro_rules! on_both {
-    ($($sqlite:ident, $postgres:ident => $test:ident;)*) => {$(
-        #[tokio::test]
-        async fn $sqlite() {
-            $test(Kind::Sqlite).await;
-        }
-
-        #[tokio::test]
-        async fn $postgres() {
-            $test(Kind::Postgres).await;
-        }
-    )*};
-}
+mod hazards;
+mod writers;
 
 on_both! {
     sqlite_changed_and_missing_rows_are_the_snapshots_again, postgres_changed_and_missing_rows_are_the_snapshots_again
@@ -30,8 +18,6 @@ on_both! {
     sqlite_a_plan_is_for_one_verb, postgres_a_plan_is_for_one_verb => a_plan_is_for_one_verb;
     sqlite_what_changes_after_the_plan_rolls_back, postgres_what_changes_after_the_plan_rolls_back
         => what_changes_after_the_plan_rolls_back;
-    sqlite_a_cascade_to_a_neighbour_rolls_back, postgres_a_cascade_to_a_neighbour_rolls_back
-        => a_cascade_to_a_neighbour_rolls_back;
     sqlite_keys_of_several_columns, postgres_keys_of_several_columns => keys_of_several_columns;
 }
 
@@ -231,30 +217,6 @@ async fn what_changes_after_the_plan_rolls_back(kind: Kind) {
         );
         assert_eq!(world.dump().await, broken);
     }
-}
-
-/// A neighbour's row hangs from an extra one, and would go with it.
-async fn a_cascade_to_a_neighbour_rolls_back(kind: Kind) {
-    let world = World::new(kind).await;
-    let linked = "CREATE TABLE links (id bigint PRIMARY KEY, site_id bigint NOT NULL,
-                  project_id bigint REFERENCES projects (id) ON DELETE CASCADE)";
-    world.sql("product", linked).await;
-    world.init();
-    let schema = if kind == Kind::Postgres { "public" } else { "main" };
-    let config = world.read("reinstate.toml");
-    let rule = format!("\"{schema}.links\" = {{ rule = \"direct\", column = \"site_id\" }}");
-    let lines = config
-        .lines()
-        .map(|line| if line.starts_with(&format!("\"{schema}.links\" = {{")) { &rule } else { line });
-    world.write("reinstate.toml", &lines.collect::<Vec<_>>().join("\n"));
-    world.run(&["snapshot", "create"]).exits(0);
-    world.sql("product", "INSERT INTO projects VALUES (70001, 9003, 'new')").await;
-    world.sql("product", "INSERT INTO links VALUES (1, 9012, 70001)").await;
-    let broken = world.dump().await;
-    plan(&world, &[DAMAGED], &["--delete-extra"]).exits(0);
-    let run = apply(&world, 1).exits(5);
-    assert!(run.stdout.contains("links': 0 inserted, 0 updated, 1 deleted"), "{}", run.stdout);
-    assert_eq!(world.dump().await, broken);
 }
 
 /// Keys of several columns, computed columns, tables without rowid, and repaired values of many types.

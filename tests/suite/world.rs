@@ -19,6 +19,22 @@ pub enum Kind {
     Postgres,
 }
 
+/// Runs tests on both back ends.
+macro_rules! on_both {
+    ($($sqlite:ident, $postgres:ident => $test:ident;)*) => {$(
+        #[tokio::test]
+        async fn $sqlite() {
+            $test($crate::world::Kind::Sqlite).await;
+        }
+
+        #[tokio::test]
+        async fn $postgres() {
+            $test($crate::world::Kind::Postgres).await;
+        }
+    )*};
+}
+pub(crate) use on_both;
+
 /// Tables by `shard.table`, rows as sorted text.
 pub type Dump = BTreeMap<String, Vec<String>>;
 

@@ -53,8 +53,16 @@ pub async fn tables(connection: &mut SqliteConnection) -> Result<Vec<Table>, sql
     add_foreign_keys(&mut tables, rows(connection, FOREIGN_KEYS).await?);
     for row in rows::<TriggerRow>(connection, TRIGGERS).await? {
         if let Some(table) = find_mut(&mut tables, &row.table) {
-            let on_insert = fires_on_insert(&row.sql);
-            table.triggers.push(Trigger { name: row.name, on_insert, ..Trigger::default() });
+            let fires_on = |event| self::event(&row.sql) == Some(event);
+            let (on_insert, on_update, on_delete) =
+                (fires_on("insert"), fires_on("update"), fires_on("delete"));
+            table.triggers.push(Trigger {
+                name: row.name,
+                on_insert,
+                on_update,
+                on_delete,
+                ..Trigger::default()
+            });
         }
     }
     Ok(tables.into_values().collect())
@@ -161,7 +169,7 @@ fn add_unique_keys(tables: &mut BTreeMap<String, Table>, rows: Vec<UniqueKeyRow>
     }
 }
 
-const FOREIGN_KEYS: &str = "SELECT t.name, f.id, f.\"table\", f.\"from\", f.\"to\"
+const FOREIGN_KEYS: &str = "SELECT t.name, f.id, f.\"table\", f.\"from\", f.\"to\", f.on_update
     FROM t, pragma_foreign_key_list(t.name, 'main') AS f ORDER BY t.name, f.id DESC, f.seq";
 
 struct ForeignKeyRow {
@@ -171,6 +179,7 @@ struct ForeignKeyRow {
     from: String,
     /// Absent where the parent's primary key is meant.
     to: Option<String>,
+    on_update: String,
 }
 
 impl FromRow<'_, SqliteRow> for ForeignKeyRow {
@@ -181,6 +190,7 @@ impl FromRow<'_, SqliteRow> for ForeignKeyRow {
             parent: row.try_get(2)?,
             from: row.try_get(3)?,
             to: row.try_get(4)?,
+            on_update: row.try_get(5)?,
         })
     }
 }
@@ -213,6 +223,7 @@ fn add_foreign_keys(tables: &mut BTreeMap<String, Table>, rows: Vec<ForeignKeyRo
             deferrable: true,
             validated: true,
             match_full: false,
+            follows: ["CASCADE", "SET NULL", "SET DEFAULT"].contains(&first.on_update.as_str()),
             operators: vec![],
         });
     }
@@ -241,12 +252,13 @@ impl FromRow<'_, SqliteRow> for TriggerRow {
     }
 }
 
-/// Whether a trigger's event is INSERT. The event is the first of these three words outside quotes and
-/// comments; none of them can be a name without quotes.
-fn fires_on_insert(sql: &str) -> bool {
-    bare_words(sql)
-        .find(|word| ["insert", "update", "delete"].iter().any(|event| word.eq_ignore_ascii_case(event)))
-        .is_some_and(|word| word.eq_ignore_ascii_case("insert"))
+/// The event of a trigger: the first of these three words outside quotes and comments; none of them can be a name
+/// without quotes.
+fn event(sql: &str) -> Option<&'static str> {
+    let named = |word: &str| {
+        ["insert", "update", "delete"].into_iter().find(|event| word.eq_ignore_ascii_case(event))
+    };
+    bare_words(sql).find_map(named)
 }
 
 /// The words of an SQL text that stand outside quotes and comments.
@@ -293,14 +305,14 @@ mod tests {
             "CREATE TRIGGER `delete` INSERT ON v BEGIN SELECT 1; END",
             "CREATE TRIGGER updates AFTER INSERT ON v BEGIN SELECT 1; END",
         ] {
-            assert!(fires_on_insert(sql), "{sql}");
+            assert_eq!(event(sql), Some("insert"), "{sql}");
         }
-        for sql in [
-            "CREATE TRIGGER t AFTER DELETE ON a BEGIN INSERT INTO b VALUES (1); END",
-            "CREATE TRIGGER 'insert' UPDATE OF x ON a BEGIN INSERT INTO b VALUES (1); END",
-            "CREATE TRIGGER \"unterminated insert",
+        for (sql, expected) in [
+            ("CREATE TRIGGER t AFTER DELETE ON a BEGIN INSERT INTO b VALUES (1); END", Some("delete")),
+            ("CREATE TRIGGER 'insert' UPDATE OF x ON a BEGIN INSERT INTO b VALUES (1); END", Some("update")),
+            ("CREATE TRIGGER \"unterminated insert", None),
         ] {
-            assert!(!fires_on_insert(sql), "{sql}");
+            assert_eq!(event(sql), expected, "{sql}");
         }
     }
 }

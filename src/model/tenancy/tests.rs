@@ -213,6 +213,7 @@ fn only_keys_that_may_leave_a_tenant_can_tie() {
         deferrable: false,
         validated: true,
         match_full: false,
+        follows: false,
         operators: vec![],
     };
     let mut all = tables();

@@ -18,7 +18,7 @@ use crate::database::postgres::error::failure;
 use crate::database::postgres::owner;
 use crate::database::postgres::relation::{self, PLACE, RowType};
 use crate::error::{Error, Result};
-use crate::model::{ForeignKey, KeyTerm, Table, TableName, TenantId, UniqueKey, quote_identifier};
+use crate::model::{ForeignKey, KeyTerm, Owners, Table, TableName, TenantId, UniqueKey, quote_identifier};
 
 /// Row types of the tables that were asked about: read once, they cannot change while a plan holds.
 #[derive(Default)]
@@ -61,6 +61,7 @@ pub async fn ask(
         Question::NoParent { key, .. } => Some(key.columns.as_slice()),
         Question::Fails([]) => return Ok(Vec::new()),
         Question::Detached | Question::Fails(_) => None,
+        Question::Referrers { key, .. } => Some(key.parent_columns.as_slice()),
         Question::Queued(link) => {
             queue_key = link.key();
             Some(queue_key.as_slice())
@@ -78,6 +79,7 @@ pub async fn ask(
             Question::NoParent { key, lock } => no_parent(asked, relations, key, *lock)?,
             Question::Detached => detached(asked, relations, rows)?,
             Question::Fails(conditions) => fails(asked, conditions),
+            Question::Referrers { child, key, orphaned, .. } => referrers(asked, relations, child, key, *orphaned)?,
             Question::Queued(link) => queue::queued(asked, relations, link)?,
         };
         // Safe: quoted identifiers, and expressions that the server itself gave; the rows are bound. A prepared
@@ -90,8 +92,13 @@ pub async fn ask(
             places.push(place);
         }
     }
-    if matches!(question, Question::Taken(_)) && !answers.is_empty() {
-        let owners = owners(connection, relations, rows, &places).await?;
+    let of = match question {
+        Question::Taken(_) => Some((&table.name, &rows.owned.owners)),
+        Question::Referrers { child, owners, .. } => owners.map(|owners| (&child.name, owners)),
+        _ => None,
+    };
+    if let Some((name, owners)) = of.filter(|_| !answers.is_empty()) {
+        let owners = self::owners(connection, relations, name, owners, &places).await?;
         for (answer, place) in answers.iter_mut().zip(places) {
             if let Some(live) = &mut answer.live {
                 live.owners = owners.get(&place).cloned().unwrap_or_default();
@@ -188,6 +195,34 @@ fn no_parent(asked: &str, relations: &Relations, key: &ForeignKey, lock: bool) -
     ))
 }
 
+fn referrers(
+    asked: &str,
+    relations: &Relations,
+    child: &Table,
+    key: &ForeignKey,
+    orphaned: bool,
+) -> Result<String> {
+    let (live, parent) = (relations.from_item(&child.name)?, relations.from_item(&key.parent)?);
+    let points_at = |row: &str| {
+        let mut operators = key.operators.iter().map(String::as_str);
+        let pairs = key.columns.iter().zip(&key.parent_columns).map(|(own, theirs)| {
+            let operator = operators.next().unwrap_or("OPERATOR(pg_catalog.=)");
+            format!("{row}.{} {operator} r.{}", quote_identifier(theirs), quote_identifier(own))
+        });
+        pairs.collect::<Vec<_>>().join(" AND ")
+    };
+    let orphaned = match orphaned {
+        true => format!(" WHERE NOT EXISTS (SELECT FROM {parent} p WHERE {})", points_at("p")),
+        false => String::new(),
+    };
+    Ok(format!(
+        "SELECT k.{PLACE}::pg_catalog.int8, 0, {}, r.tableoid::pg_catalog.int8, r.ctid::pg_catalog.text
+         FROM {asked} JOIN {live} r ON {}{orphaned}",
+        relation::sent(child, "r"),
+        points_at("k")
+    ))
+}
+
 fn detached(asked: &str, relations: &Relations, rows: &Rows<'_>) -> Result<String> {
     let detached = owner::detached(relations, &rows.owned.owners, "k")?;
     Ok(format!(
@@ -215,11 +250,11 @@ fn fails(asked: &str, conditions: &[String]) -> String {
 async fn owners(
     connection: &mut PgConnection,
     relations: &Relations,
-    rows: &Rows<'_>,
+    name: &TableName,
+    owners: &Owners,
     places: &[Place],
 ) -> Result<HashMap<Place, Vec<TenantId>>> {
-    let name = &rows.owned.table.name;
-    let owner::Scanned { from, owner, .. } = owner::looked_up(relations, name, &rows.owned.owners, "r")?;
+    let owner::Scanned { from, owner, .. } = owner::looked_up(relations, name, owners, "r")?;
     let mut by_table: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
     for (table, place) in places {
         by_table.entry(*table).or_default().push(place);

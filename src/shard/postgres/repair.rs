@@ -1,83 +1,166 @@
 //! What only repairs do to user tables: UPDATE by primary key, and DELETE. The rows travel as a relation of the
 //! server's own (`k`), so that keys mean what they mean to the server.
+//!
+//! Live rows are locked and read again before they are overwritten: what changed since the plan read them is refused
+//! and never lost, and nothing can change until the commit.
 
-use sqlx::AssertSqlSafe;
-use sqlx::postgres::PgConnection;
-use sqlx::postgres::types::Oid;
+use std::collections::HashMap;
 
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Row};
+
+use super::super::Updated;
 use super::ask::RowTypes;
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
 use crate::database::postgres::owner::ROW;
-use crate::database::postgres::relation::{self, Relation, RowType};
+use crate::database::postgres::relation::{self, PLACE, Relation, RowType};
 use crate::error::{Error, Result};
 use crate::model::wire::Tuples;
-use crate::model::{Table, TableName, quote_identifier};
+use crate::model::{Table, TableName, quote_identifier, row_hash, tuple_name};
 
-/// Columns that take no value in an UPDATE.
-const IDENTITIES: &str =
-    "select attname::text from pg_catalog.pg_attribute where attrelid = $1 and attidentity = 'a'";
-
-/// Gives the live rows of the same keys the values of these; the number of rows that were changed.
-pub async fn update(
-    connection: &mut PgConnection,
-    relations: &Relations,
-    row_types: &RowTypes,
-    table: &Table,
-    tuples: &Tuples,
-) -> Result<u64> {
-    let unable = |error| failure(format!("unable to update rows of table '{}'", table.name), error);
-    let oid = Oid(relations.get(&table.name)?.oid);
-    let identities: Vec<String> =
-        sqlx::query_scalar(IDENTITIES).bind(oid).fetch_all(&mut *connection).await.map_err(unable)?;
-    let row_type = row_types.get(connection, relations, &table.name).await?;
-    let set: Vec<String> = table
-        .stored_columns()
-        .filter(|column| !table.primary_key.contains(&column.name) && !identities.contains(&column.name))
-        .map(|column| quote_identifier(&column.name))
-        .map(|column| format!("{column} = k.{column}"))
-        .collect();
-    if set.is_empty() || tuples.is_empty() {
-        return Ok(0);
-    }
-    let (item, set, same_key) = (relations.from_item(&table.name)?, set.join(", "), same_key(table)?);
-    let mut updated = 0;
-    for relation in sendable(&row_type, table, tuples)? {
-        let sql = format!("UPDATE {item} r SET {set} FROM {} WHERE {same_key}", relation.from_item);
-        // Safe: quoted identifiers, and what the server itself gave; the rows are bound.
-        let query = relation.bound(AssertSqlSafe(sql));
-        updated += query.execute(&mut *connection).await.map_err(unable)?.rows_affected();
-    }
-    Ok(updated)
+/// One table that is repaired.
+pub struct Repair<'a> {
+    pub relations: &'a Relations,
+    pub row_types: &'a RowTypes,
+    pub table: &'a Table,
 }
 
-/// Deletes these rows, each once: by their keys, or by all that they hold, among the rows for which `predicate`, a
-/// condition on [`ROW`], is true.
-pub async fn delete(
-    connection: &mut PgConnection,
-    relations: &Relations,
-    row_types: &RowTypes,
-    table: &Table,
-    predicate: &str,
-    tuples: &Tuples,
-) -> Result<()> {
-    let unable = |error| failure(format!("unable to delete rows of table '{}'", table.name), error);
-    if tuples.is_empty() {
-        return Ok(());
+/// How often each row may be met, by its hash.
+type Bag = HashMap<u128, u64>;
+
+impl Repair<'_> {
+    /// Gives the live rows of the same keys, which must be among `live`, the values of these.
+    pub async fn update(
+        &self,
+        connection: &mut PgConnection,
+        tuples: &Tuples,
+        live: &mut Bag,
+    ) -> Result<Updated> {
+        let table = self.table;
+        let unable = |error| failure(format!("unable to update rows of table '{}'", table.name), error);
+        let set: Vec<String> = table
+            .stored_columns()
+            .filter(|column| {
+                !table.primary_key.contains(&column.name) && !table.fixed_columns.contains(&column.name)
+            })
+            .map(|column| quote_identifier(&column.name))
+            .map(|column| format!("{column} = k.{column}"))
+            .collect();
+        if set.is_empty() || tuples.is_empty() {
+            return Ok(Updated::default());
+        }
+        let places = self.lock(connection, tuples, live).await?;
+        let row_type = self.row_types.get(connection, self.relations, &table.name).await?;
+        let (item, set, same_key) =
+            (self.relations.from_item(&table.name)?, set.join(", "), same_key(table)?);
+        let mut updated = Updated::default();
+        for relation in sendable(&row_type, table, tuples, None)? {
+            let sql = format!(
+                "UPDATE {item} r SET {set} FROM {} WHERE {same_key}
+                 RETURNING k.{PLACE}::pg_catalog.int8, r.tableoid::pg_catalog.int8",
+                relation.from_item
+            );
+            // Safe: quoted identifiers, and what the server itself gave; the rows are bound.
+            let first = relation.first;
+            let query = relation.bound(AssertSqlSafe(sql));
+            for row in query.fetch_all(&mut *connection).await.map_err(unable)? {
+                let place = place_of(&row, first).map_err(unable)?;
+                let now: i64 = row.try_get(1).map_err(unable)?;
+                updated.rows += 1;
+                updated.moved += u64::from(places.get(&place) != Some(&now));
+            }
+        }
+        Ok(updated)
     }
-    let row_type = row_types.get(connection, relations, &table.name).await?;
-    let item = relations.from_item(&table.name)?;
-    for relation in sendable(&row_type, table, tuples)? {
-        let wanted = &relation.from_item;
-        let sql = if table.primary_key.is_empty() {
-            by_content(table, &item, wanted, predicate)
-        } else {
-            format!("DELETE FROM {item} r USING {wanted} WHERE {}", same_key(table)?)
-        };
-        // Safe: as above.
-        relation.bound(AssertSqlSafe(sql)).execute(&mut *connection).await.map_err(unable)?;
+
+    /// Deletes these rows, each once: by their keys, or by all that they hold, among the rows for which `predicate`, a
+    /// condition on [`ROW`], is true.
+    pub async fn delete(
+        &self,
+        connection: &mut PgConnection,
+        predicate: &str,
+        tuples: &Tuples,
+    ) -> Result<u64> {
+        let table = self.table;
+        let unable = |error| failure(format!("unable to delete rows of table '{}'", table.name), error);
+        if tuples.is_empty() {
+            return Ok(0);
+        }
+        let row_type = self.row_types.get(connection, self.relations, &table.name).await?;
+        let item = self.relations.from_item(&table.name)?;
+        if !table.primary_key.is_empty() {
+            let mut live = Bag::new();
+            tuples.iter().for_each(|tuple| *live.entry(row_hash(tuple)).or_default() += 1);
+            self.lock(connection, tuples, &mut live).await?;
+        }
+        let mut deleted = 0;
+        for relation in sendable(&row_type, table, tuples, None)? {
+            let wanted = &relation.from_item;
+            let sql = if table.primary_key.is_empty() {
+                // The place of a row that changes at the same moment is another: it stays.
+                by_content(table, &item, wanted, predicate)
+            } else {
+                format!("DELETE FROM {item} r USING {wanted} WHERE {}", same_key(table)?)
+            };
+            // Safe: as above.
+            let query = relation.bound(AssertSqlSafe(sql));
+            deleted += query.execute(&mut *connection).await.map_err(unable)?.rows_affected();
+        }
+        Ok(deleted)
     }
-    Ok(())
+
+    /// Locks the live rows of the same keys until the end of the transaction. They are read with the lock held: each
+    /// must be among `live`. Their partitions, by the places of the keys.
+    async fn lock(
+        &self,
+        connection: &mut PgConnection,
+        tuples: &Tuples,
+        live: &mut Bag,
+    ) -> Result<HashMap<usize, i64>> {
+        let table = self.table;
+        let unable = |error| failure(format!("unable to lock rows of table '{}'", table.name), error);
+        let row_type = self.row_types.get(connection, self.relations, &table.name).await?;
+        let (item, sent) = (self.relations.from_item(&table.name)?, relation::sent(table, "r"));
+        let same_key = same_key(table)?;
+        let mut places = HashMap::new();
+        for relation in sendable(&row_type, table, tuples, Some(&table.primary_key))? {
+            let sql = format!(
+                "SELECT k.{PLACE}::pg_catalog.int8, r.tableoid::pg_catalog.int8, {sent}
+                 FROM {item} r JOIN {} ON {same_key} FOR UPDATE OF r",
+                relation.from_item
+            );
+            // Safe: as above.
+            let first = relation.first;
+            let query = relation.bound(AssertSqlSafe(sql));
+            for row in query.fetch_all(&mut *connection).await.map_err(unable)? {
+                let found = relation::tuple_at(&row, 2).map_err(unable)?.unwrap_or_default();
+                match live.get_mut(&row_hash(&found)).filter(|left| **left > 0) {
+                    Some(left) => *left -= 1,
+                    None => return Err(changed_since(table, &found)),
+                }
+                let place = place_of(&row, first).map_err(unable)?;
+                places.insert(place, row.try_get(1).map_err(unable)?);
+            }
+        }
+        Ok(places)
+    }
+}
+
+/// Which of the rows was sent, of those from `first` on.
+fn place_of(row: &PgRow, first: usize) -> Result<usize, sqlx::Error> {
+    let place: i64 = row.try_get(0)?;
+    Ok(first + usize::try_from(place).unwrap_or_default())
+}
+
+/// Somebody was faster: what he wrote is not overwritten.
+fn changed_since(table: &Table, row: &[u8]) -> Error {
+    let row = tuple_name(table, row);
+    Error::failed(format!(
+        "unable to repair table '{}': row {row} has changed since it was compared with the snapshot",
+        table.name
+    ))
+    .hint("make a new plan; it shows what is live now")
 }
 
 /// Equal rows cannot be told apart: as many of them go as are wanted.
@@ -96,9 +179,14 @@ fn by_content(table: &Table, item: &str, wanted: &str, predicate: &str) -> Strin
     )
 }
 
-fn sendable(row_type: &RowType, table: &Table, tuples: &Tuples) -> Result<Vec<Relation>> {
+fn sendable(
+    row_type: &RowType,
+    table: &Table,
+    tuples: &Tuples,
+    needed: Option<&[String]>,
+) -> Result<Vec<Relation>> {
     let unfit = |error| Error::failed(format!("unable to send rows of '{}'", table.name)).because(error);
-    row_type.relations(table, tuples, None, "k").map_err(unfit)
+    row_type.relations(table, tuples, needed, "k").map_err(unfit)
 }
 
 /// That `r` and `k` have the same primary key.

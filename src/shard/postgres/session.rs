@@ -22,7 +22,7 @@ use sqlx::postgres::{PgConnection, PgCopyIn};
 
 use super::super::{
     Answer, Ask, Broken, Chunk, ChunkStream, Claim, Collision, JournalEntry, Question, Rows, Session,
-    TableWrites, WriteSet,
+    TableWrites, Updated, WriteSet,
 };
 use super::{ask, constraints, insert, journal, queue, repair, sequence};
 use crate::bridge::compute;
@@ -208,12 +208,21 @@ impl Session for PostgresSession {
         Ok(deleted)
     }
 
-    async fn update(&mut self, table: &OwnedTable, mut chunks: ChunkStream) -> Result<u64> {
+    async fn update(
+        &mut self,
+        table: &OwnedTable,
+        mut chunks: ChunkStream,
+        live: &mut HashMap<u128, u64>,
+    ) -> Result<Updated> {
         self.begin_step()?;
-        let mut updated = 0;
+        let mut updated = Updated::default();
         while let Some(chunk) = chunks.next().await {
-            let (connection, relations, row_types) = (&mut self.connection, &self.relations, &self.row_types);
-            updated += repair::update(connection, relations, row_types, &table.table, &chunk?.tuples).await?;
+            let tuples = chunk?.tuples;
+            let (relations, row_types) = (&self.relations, &self.row_types);
+            let repair = repair::Repair { relations, row_types, table: &table.table };
+            let Updated { rows, moved } = repair.update(&mut self.connection, &tuples, live).await?;
+            updated.rows += rows;
+            updated.moved += moved;
         }
         self.sound = true;
         Ok(updated)
@@ -239,15 +248,16 @@ impl Session for PostgresSession {
         Ok(extra)
     }
 
-    async fn delete(&mut self, table: &OwnedTable, tenant: &TenantId, rows: &Tuples) -> Result<()> {
+    async fn delete(&mut self, table: &OwnedTable, tenant: &TenantId, rows: &Tuples) -> Result<u64> {
         self.begin_step()?;
         let unable = |error| failure(format!("unable to name tenant '{tenant}'"), error);
         self.set_tenant(tenant).await.map_err(unable)?;
         let predicate = self.belongs_to(table)?;
-        let (connection, relations, row_types) = (&mut self.connection, &self.relations, &self.row_types);
-        repair::delete(connection, relations, row_types, &table.table, &predicate, rows).await?;
+        let (relations, row_types) = (&self.relations, &self.row_types);
+        let repair = repair::Repair { relations, row_types, table: &table.table };
+        let deleted = repair.delete(&mut self.connection, &predicate, rows).await?;
         self.sound = true;
-        Ok(())
+        Ok(deleted)
     }
 
     async fn advance_sequences(&mut self, restored: &[(Sequence, i64)]) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::database::sqlite::values::{Parameters, RowEncoder};
 use crate::error::{Error, Result};
 use crate::limits::{SQLITE_INSERT_ROWS_MAX, SQLITE_PARAMETERS_MAX};
 use crate::model::wire::{Decoder, Tuples};
-use crate::model::{ForeignKey, Table, TenantId, UniqueKey, quote_identifier};
+use crate::model::{ForeignKey, Owners, Table, TenantId, UniqueKey, quote_identifier};
 
 /// The column that counts the asked rows.
 pub const PLACE: &str = "\"reinstate place\"";
@@ -95,6 +95,9 @@ fn select(rows: &Rows<'_>, question: &Question<'_>) -> Result<Option<String>> {
             });
             Ok(Some(each.collect::<Vec<_>>().join(" UNION ALL ")))
         }
+        Question::Referrers { child, owners, key, orphaned } => {
+            Ok(Some(referrers(child, *owners, key, *orphaned)))
+        }
         Question::Queued(link) => Ok(Some(queue::queued(link))),
     }
 }
@@ -138,6 +141,28 @@ fn no_parent(key: &ForeignKey) -> String {
     )
 }
 
+fn referrers(child: &Table, owners: Option<&Owners>, key: &ForeignKey, orphaned: bool) -> String {
+    let points_at = |row: &str| {
+        let pairs = key.columns.iter().zip(&key.parent_columns);
+        let pairs = pairs
+            .map(|(own, theirs)| format!("t.{} = {row}.{}", quote_identifier(own), quote_identifier(theirs)));
+        pairs.collect::<Vec<_>>().join(" AND ")
+    };
+    let columns: String =
+        child.stored_columns().map(|column| format!(", t.{}", quote_identifier(&column.name))).collect();
+    let owners = owners.map_or_else(|| "NULL".to_owned(), owner::owners_as_json);
+    let parent = key.parent.quoted();
+    let orphaned = match orphaned {
+        true => format!(" WHERE NOT EXISTS (SELECT 1 FROM {parent} AS p WHERE {})", points_at("p")),
+        false => String::new(),
+    };
+    format!(
+        "SELECT k.{PLACE}, 0, {owners}{columns} FROM k JOIN {} AS t ON {}{orphaned}",
+        child.name.quoted(),
+        points_at("k")
+    )
+}
+
 fn read(table: &Table, question: &Question<'_>, row: &sqlx::sqlite::SqliteRow) -> Result<Answer> {
     let unable = |error: crate::database::sqlite::values::ValueError| {
         Error::failed(format!("unable to ask about rows of '{}'", table.name)).because(error)
@@ -147,7 +172,12 @@ fn read(table: &Table, question: &Question<'_>, row: &sqlx::sqlite::SqliteRow) -
         Ok(usize::try_from(number).unwrap_or_default())
     };
     let (place, part) = (number(0).map_err(|e| unable(e.into()))?, number(1).map_err(|e| unable(e.into()))?);
-    let live = if let Question::Taken(_) = question {
+    let shown = match question {
+        Question::Taken(_) => Some(table),
+        Question::Referrers { child, .. } => Some(*child),
+        _ => None,
+    };
+    let live = if let Some(table) = shown {
         let owners: Option<String> = row.try_get(2).map_err(|error| unable(error.into()))?;
         let owners: Vec<String> =
             owners.and_then(|owners| serde_json::from_str(&owners).ok()).unwrap_or_default();

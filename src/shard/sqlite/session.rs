@@ -30,7 +30,8 @@ use crate::model::{
     Fingerprint, OwnedTable, PlanHash, QueueLink, Sequence, Table, TableName, TenantId, quote_identifier,
 };
 use crate::shard::{
-    Answer, Ask, Chunk, ChunkStream, Claim, JournalEntry, Question, Rows, Session, TableWrites, WriteSet,
+    Answer, Ask, Chunk, ChunkStream, Claim, JournalEntry, Question, Rows, Session, TableWrites, Updated,
+    WriteSet,
 };
 
 /// What the update hook saw, by table; SQLite's thread writes, the session reads between statements.
@@ -169,7 +170,13 @@ impl Session for SqliteSession {
         Ok(deleted)
     }
 
-    async fn update(&mut self, table: &OwnedTable, mut chunks: ChunkStream) -> Result<u64> {
+    /// Nobody else writes since BEGIN IMMEDIATE: the rows are as they were read.
+    async fn update(
+        &mut self,
+        table: &OwnedTable,
+        mut chunks: ChunkStream,
+        _live: &mut HashMap<u128, u64>,
+    ) -> Result<Updated> {
         let table = &table.table;
         self.begin_step()?;
         let mut updated = 0;
@@ -180,7 +187,7 @@ impl Session for SqliteSession {
             unseen.updated += updated;
         }
         self.sound = true;
-        Ok(updated)
+        Ok(Updated { rows: updated, moved: 0 })
     }
 
     async fn extra(
@@ -192,14 +199,14 @@ impl Session for SqliteSession {
         rows::extra(&mut self.connection, &table.table, owner::select_stored(table, tenant)?, known).await
     }
 
-    async fn delete(&mut self, table: &OwnedTable, _tenant: &TenantId, rows: &Tuples) -> Result<()> {
+    async fn delete(&mut self, table: &OwnedTable, _tenant: &TenantId, rows: &Tuples) -> Result<u64> {
         self.begin_step()?;
         let deleted = repair::delete(&mut self.connection, &table.table, rows).await?;
         if let Some(unseen) = self.unseen.get_mut(&table.table.name.table) {
             unseen.deleted += deleted;
         }
         self.sound = true;
-        Ok(())
+        Ok(deleted)
     }
 
     /// Nothing to move: SQLite has no sequences, and AUTOINCREMENT follows the ids that are inserted.

@@ -59,6 +59,14 @@ const COLUMNS: &str = concat!(
      order by u.oid, a.attnum"
 );
 
+/// Columns that no UPDATE can set.
+const FIXED: &str = concat!(
+    with_user_tables!(),
+    "select u.oid::int8, a.attname::text from user_tables u
+     join pg_attribute a on a.attrelid = u.oid and a.attidentity = 'a' and not a.attisdropped
+     order by u.oid, a.attnum"
+);
+
 type Row = (
     i64,
     String,
@@ -78,7 +86,7 @@ type Row = (
 /// Fills in the columns, in physical order.
 pub async fn read(connection: &mut PgConnection, tables: &mut Tables) -> Result<(), sqlx::Error> {
     let mut unbindable: HashMap<i64, Vec<String>> = HashMap::new();
-    let rows: Vec<Row> = sqlx::query_as(COLUMNS).fetch_all(connection).await?;
+    let rows: Vec<Row> = sqlx::query_as(COLUMNS).fetch_all(&mut *connection).await?;
     for row in rows {
         let (oid, name, type_name, schema, base, class, not_null, generated, has_default, ..) = row;
         let (.., without_binary, is_multirange, domain_base, details) = row;
@@ -102,6 +110,11 @@ pub async fn read(connection: &mut PgConnection, tables: &mut Tables) -> Result<
             let theirs = table.columns.iter_mut().filter(|column| names.contains(&column.name));
             theirs.for_each(|column| column.kind = TypeKind::Printed);
         }
+    }
+    let fixed: Vec<(i64, String)> = sqlx::query_as(FIXED).fetch_all(connection).await?;
+    for (oid, name) in fixed {
+        let Some(table) = tables.get_mut(&oid) else { continue };
+        table.fixed_columns.push(name);
     }
     Ok(())
 }

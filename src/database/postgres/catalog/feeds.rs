@@ -17,6 +17,7 @@ const TRIGGERS: &str = concat!(
     with_user_tables!(),
     "select u.oid::int8 as oid, g.tgname::text as name,
             bool_or((g.tgtype & 4) <> 0) as on_insert, bool_or((g.tgtype & 8) <> 0) as on_delete,
+            bool_or((g.tgtype & 16) <> 0) as on_update,
             bool_or(g.tgenabled in ('O', 'A')) as ordinary, bool_or(g.tgenabled in ('R', 'A')) as replica,
             min(n.nspname::text) as schema, min(p.proname::text) as function,
             string_agg(distinct p.prosrc, E'\n;\n') as body
@@ -76,6 +77,7 @@ fn trigger(row: &PgRow, home: &str, known: &BTreeSet<TableName>) -> Result<Trigg
     Ok(Trigger {
         name: row.try_get("name")?,
         on_insert: row.try_get("on_insert")?,
+        on_update: row.try_get("on_update")?,
         on_delete: row.try_get("on_delete")?,
         firing,
         function: Some(TableName::new(schema, function)),

@@ -65,6 +65,7 @@ const FOREIGN_KEYS: &str = concat!(
                   join pg_attribute a on a.attrelid = f.confrelid and a.attnum = k.attnum order by k.place)
               as parent_columns,
             f.condeferrable as deferrable, f.convalidated as validated, f.confmatchtype = 'f' as match_full,
+            f.confupdtype in ('c', 'n', 'd') as follows,
             array(select format('OPERATOR(%I.%s)', l.nspname, o.oprname)
                   from unnest(f.conpfeqop) with ordinality k(operator, place)
                   join pg_operator o on o.oid = k.operator
@@ -226,6 +227,7 @@ fn foreign_key(row: &PgRow) -> Result<ForeignKey, sqlx::Error> {
         deferrable: row.try_get("deferrable")?,
         validated: row.try_get("validated")?,
         match_full: row.try_get("match_full")?,
+        follows: row.try_get("follows")?,
         operators: row.try_get("operators")?,
     })
 }
