@@ -10,6 +10,8 @@ mod damage;
 mod drift;
 mod keys;
 mod live;
+mod matched;
+mod questions;
 mod standing;
 mod tombstones;
 
@@ -32,7 +34,7 @@ use crate::plan::{
     constraints, queues, rails,
 };
 use crate::progress::Progress;
-use crate::shard::{self, Facts, Shard};
+use crate::shard::{self, Facts, Shard, Trial};
 use crate::snapshot::{self, Selector, Snapshot, Store};
 use crate::source::snapshot_store::SnapshotSource;
 use crate::source::{Scan, Source};
@@ -250,9 +252,11 @@ impl Surveyed {
             queues: &queues,
             repairs: request.repair.is_some(),
         };
+        let mut trial = self.shard.trial().await?;
         for tenant in tenants {
+            let trial = trial.as_deref_mut().map(|trial| -> &mut dyn Trial { trial });
             let mut comparison =
-                comparable.then(|| Comparison::new(scope, tenant, &mut parents, &mut erased));
+                comparable.then(|| Comparison::new(scope, tenant, &mut parents, trial, &mut erased));
             for (owned, live) in involved.iter().zip(&live) {
                 let changed = drift.entry(owned.table.name.clone()).or_default();
                 let live_rows = live.get(tenant).copied().unwrap_or_default();
@@ -366,7 +370,7 @@ impl Surveyed {
         let mut adapted = None;
         let written = OwnedTable { table: self.written(table, changed)?, owners: owned.owners.clone() };
         let mut compared = match comparison {
-            Some(comparison) => Some(comparison.table(&written, live_rows).await?),
+            Some(comparison) => Some(comparison.table(&owned.table, &written, live_rows).await?),
             None => None,
         };
         if let Some(adaptation) = changed.drift.adaptation.clone() {

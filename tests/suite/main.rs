@@ -21,6 +21,7 @@ mod drill;
 mod fidelity;
 mod fixtures;
 mod init;
+mod keys;
 mod interrupt;
 mod many_tables;
 mod ownership;

@@ -49,6 +49,8 @@ struct LiveColumn {
     is_record: bool,
     /// The expression of a generated column: computed anew, since the row does not bring it.
     generated: Option<String>,
+    /// Whether a row that does not bring it gets a value.
+    has_default: bool,
     /// The default of a column, if it is a constant: what a row gets that does not bring the column.
     constant: Option<String>,
 }
@@ -71,8 +73,9 @@ const ROW_TYPE: &str =
             exists (select from made_of m join pg_type p on p.oid = m.type
                     where m.column_number = a.attnum and p.typtype = 'c'),
             case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
-            case when a.attgenerated = '' and pg_get_expr(d.adbin, d.adrelid) ~ '^(''[^'']*''|-?[0-9.]+|true|false)(::[^(]*)?$'
-                 then pg_get_expr(d.adbin, d.adrelid) end
+            case when a.attgenerated = '' and pg_get_expr(d.adbin, d.adrelid) ~ '^(''[^'']*''|-?[0-9.]+|true|false|NULL)(::[^(]*)?$'
+                 then pg_get_expr(d.adbin, d.adrelid) end,
+            a.atthasdef or a.attidentity <> '' or y.typdefault is not null
      from pg_class c join pg_type t on t.oid = c.reltype
      join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
      join pg_type y on y.oid = a.atttypid
@@ -80,7 +83,8 @@ const ROW_TYPE: &str =
      left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
      where c.oid = $1 order by a.attnum";
 
-type ColumnRow = (i64, i64, String, i64, i64, String, bool, bool, bool, Option<String>, Option<String>);
+type ColumnRow =
+    (i64, i64, String, i64, i64, String, bool, bool, bool, Option<String>, Option<String>, bool);
 
 /// Reads the row type of a table.
 pub async fn row_type(
@@ -98,7 +102,8 @@ pub async fn row_type(
         return Err(Error::undecided(format!("unable to ask about rows of '{name}': it has no columns")));
     };
     let column = |row: ColumnRow| {
-        let (_, _, name, oid, array, type_name, is_domain, is_unknown, is_record, generated, constant) = row;
+        let has_default = row.11;
+        let (_, _, name, oid, array, type_name, is_domain, is_unknown, is_record, generated, constant, ..) = row;
         LiveColumn {
             name,
             type_oid: oid_of(oid),
@@ -108,6 +113,7 @@ pub async fn row_type(
             is_unknown,
             is_record,
             generated,
+            has_default,
             constant,
         }
     };
@@ -125,6 +131,12 @@ impl RowType {
     /// The FROM item whose parameters begin with `$1`: the table's columns and [`PLACE`], under the alias `alias`.
     /// Columns that rows of `table` do not bring have their defaults, as far as those are constants.
     pub fn from_item(&self, table: &Table, alias: &str) -> String {
+        self.from_item_after(0, table, alias)
+    }
+
+    /// [`RowType::from_item`] behind so many parameters of others.
+    pub fn from_item_after(&self, parameters: usize, table: &Table, alias: &str) -> String {
+        let first = parameters + 1;
         let mut arriving = Vec::with_capacity(self.columns.len());
         let mut shown = Vec::with_capacity(self.columns.len());
         for (number, column) in self.columns.iter().enumerate() {
@@ -146,7 +158,7 @@ impl RowType {
         }
         let parameters = if self.apart { arriving.len() } else { 1 };
         let arrays: Vec<String> =
-            (1..=parameters).map(|number| format!("pg_catalog.unnest(${number})")).collect();
+            (first..first + parameters).map(|number| format!("pg_catalog.unnest(${number})")).collect();
         // The driver keeps statements by their text: the type of the parameter must be part of it.
         let row_type = self.array;
         format!(
@@ -155,6 +167,17 @@ impl RowType {
             arrays.join(", "),
             arriving.join(", ")
         )
+    }
+
+    /// A column that the rows of `table` do not bring and that has a default which is no constant: nobody knows its
+    /// value before the row is written.
+    pub fn unknown_default<'a>(&self, table: &Table, columns: &'a [String]) -> Option<&'a String> {
+        let is_unknown = |column: &LiveColumn| {
+            column.has_default && column.constant.is_none() && column.generated.is_none()
+        };
+        columns.iter().filter(|name| table.column(name).is_none()).find(|name| {
+            self.columns.iter().any(|column| column.name == **name && is_unknown(column))
+        })
     }
 
     /// Whether a column is an array of its own, where columns go apart.

@@ -11,7 +11,9 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::Mutex;
 
+use super::super::ask::unknown_default;
 use super::super::{Answer, LiveRow, Question, Rows};
+use super::constraints::points;
 use super::queue;
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
@@ -60,6 +62,9 @@ pub async fn ask(
     let (sql, needed) = match question {
         Question::Taken(key) => (taken(&asked, relations, table, key)?, columns_of(key)),
         Question::NoParent { key, lock } => {
+            if let Some(column) = row_type.unknown_default(table, &key.columns) {
+                return Err(unknown_default(&table.name, column, key));
+            }
             (no_parent(&asked, relations, key, *lock)?, Some(key.columns.as_slice()))
         }
         Question::Detached => (detached(&asked, relations, rows)?, None),
@@ -181,25 +186,48 @@ pub async fn refused_values(
     Ok(refused.into_iter().filter_map(|place| usize::try_from(place).ok()).collect())
 }
 
+/// Which of the rows point at one of the others, neither of which need be live.
+pub async fn pointing(
+    connection: &mut PgConnection,
+    relations: &Relations,
+    row_types: &RowTypes,
+    rows: &Rows<'_>,
+    key: &ForeignKey,
+    parents: &Rows<'_>,
+) -> Result<Vec<usize>> {
+    let (child, parent) = (&rows.owned.table, &parents.owned.table);
+    if rows.tuples.is_empty() || parents.tuples.is_empty() {
+        return Ok(Vec::new());
+    }
+    let unfit = |error| Error::failed(format!("unable to ask about rows of '{}'", child.name)).because(error);
+    let row_type = row_types.get(connection, relations, &child.name).await?;
+    let mut arrays = row_type.bind(child, rows.tuples, Some(&key.columns)).map_err(unfit)?;
+    let asked = row_type.from_item(child, "k");
+    let row_type = row_types.get(connection, relations, &parent.name).await?;
+    let with = row_type.from_item_after(arrays.len(), parent, "p");
+    arrays.extend(row_type.bind(parent, parents.tuples, Some(&key.parent_columns)).map_err(unfit)?);
+    // Safe: quoted identifiers, and operators of the catalog; the rows are bound.
+    let sql = AssertSqlSafe(format!(
+        "SELECT k.{PLACE}::pg_catalog.int8 - 1 FROM {asked} WHERE EXISTS (SELECT FROM {with} WHERE {})",
+        points(key, "p", "k")
+    ));
+    let query = arrays.into_iter().fold(sqlx::query_scalar(sql), |query, array| query.bind(array));
+    let unable = |error| failure(format!("unable to ask about rows of '{}'", child.name), error);
+    let found: Vec<i64> = query.fetch_all(connection).await.map_err(unable)?;
+    Ok(found.into_iter().filter_map(|place| usize::try_from(place).ok()).collect())
+}
+
 fn no_parent(asked: &str, relations: &Relations, key: &ForeignKey, lock: bool) -> Result<String> {
     let parent = relations.from_item(&key.parent)?;
     let quoted = |columns: &[String]| columns.iter().map(|name| quote_identifier(name)).collect::<Vec<_>>();
-    let (own, theirs) = (quoted(&key.columns), quoted(&key.parent_columns));
+    let own = quoted(&key.columns);
     let set: Vec<String> = own.iter().map(|column| format!("k.{column} IS NOT NULL")).collect();
-    let mut operators = key.operators.iter().map(String::as_str);
-    let equal: Vec<String> = own
-        .iter()
-        .zip(&theirs)
-        .map(|(own, theirs)| {
-            format!("p.{theirs} {} k.{own}", operators.next().unwrap_or("OPERATOR(pg_catalog.=)"))
-        })
-        .collect();
     let lock = if lock { " FOR KEY SHARE OF p" } else { "" };
     Ok(format!(
         "SELECT k.{PLACE}::pg_catalog.int8, 0, NULL::pg_catalog.bytea, 0::pg_catalog.int8, ''::pg_catalog.text
          FROM {asked} WHERE {} AND NOT EXISTS (SELECT FROM {parent} p WHERE {}{lock})",
         set.join(" AND "),
-        equal.join(" AND ")
+        points(key, "p", "k")
     ))
 }
 
