@@ -43,7 +43,8 @@ impl Surveyed {
         let mut matched = Matched::new();
         for (tenant, left) in open {
             for (table, open) in &left.0 {
-                let asked: Vec<&(u128, Open)> = open.iter().filter(|(_, open)| open.asked.is_some()).collect();
+                let asked: Vec<&(u128, Open)> =
+                    open.iter().filter(|(_, open)| open.asked.is_some()).collect();
                 for open in asked.chunks(KEYS_ASKED_MAX) {
                     let mut batch = Batch { open: open.to_vec() };
                     let place = (tenant, table);
@@ -75,7 +76,8 @@ impl Surveyed {
         };
         let unchanged = TableDrift::default();
         let changed = reading.drift.get(&key.parent).unwrap_or(&unchanged);
-        let written = OwnedTable { table: self.written(&key.parent, changed)?, owners: parent.owners.clone() };
+        let written =
+            OwnedTable { table: self.written(&key.parent, changed)?, owners: parent.owners.clone() };
         let mut chunks = self.rows_to_write(&written.table, changed, bringer).await?;
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk?;
@@ -87,7 +89,8 @@ impl Surveyed {
             let references = tuples(asked.map(|asked| &*asked.tuple));
             let rows = Rows { owned: &shape, tuples: &references };
             let parents = Rows { owned: &written, tuples: &parents };
-            let found: BTreeSet<usize> = self.shard.pointing(&rows, &key, &parents).await?.into_iter().collect();
+            let found: BTreeSet<usize> =
+                self.shard.pointing(&rows, &key, &parents).await?.into_iter().collect();
             for (hash, _) in found.iter().filter_map(|at| batch.open.get(*at)) {
                 let reference = (tenant.clone(), table.clone(), key.name.clone(), *hash);
                 matched.entry(reference).or_default().insert(bringer.clone());

@@ -171,9 +171,9 @@ impl Compared<'_, '_> {
 fn shape_of(owned: &OwnedTable, key: &ForeignKey) -> OwnedTable {
     let table = &owned.table;
     let is_whole = key.columns.iter().all(|name| table.stored_columns().any(|it| it.name == *name));
-    let columns = table.stored_columns().filter(|column| {
-        !is_whole || key.columns.contains(&column.name) || column.type_name.contains('.')
-    });
+    let columns = table
+        .stored_columns()
+        .filter(|column| !is_whole || key.columns.contains(&column.name) || column.type_name.contains('.'));
     let table = Table { columns: columns.cloned().collect(), ..Table::new(table.name.clone()) };
     OwnedTable { table, owners: owned.owners.clone() }
 }

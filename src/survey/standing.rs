@@ -115,7 +115,18 @@ impl<'a> Comparison<'a> {
             .filter(|key| is_involved(&key.parent))
             .map(|key| ((key.parent.clone(), key.parent_columns.clone()), HashSet::new()))
             .collect();
-        Self { shard, tenant, tables, queues, parents, trial, erased, repairs, present, open: BTreeMap::new() }
+        Self {
+            shard,
+            tenant,
+            tables,
+            queues,
+            parents,
+            trial,
+            erased,
+            repairs,
+            present,
+            open: BTreeMap::new(),
+        }
     }
 
     /// Begins with a table, in its live shape, of which the tenant has so many live rows. `taken` is its shape in the

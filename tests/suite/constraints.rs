@@ -57,10 +57,6 @@ pub fn lose(schema: &str, delete: &str) -> Lost {
 
 impl Lost {
     pub fn comes_back(&self) {
-        self.comes_back_by_the_plan();
-    }
-
-    pub fn comes_back_by_the_plan(&self) {
         let apply = self.shop.apply().exits(0);
         assert_eq!(everything(&self.shop), self.before, "{}", apply.stdout);
         self.shop.run(&["verify", "plan.json"]).exits(0);

@@ -8,6 +8,8 @@ mod cluster;
 mod fixture;
 #[path = "../support/oracle.rs"]
 mod oracle;
+#[path = "../support/quiet.rs"]
+mod quiet;
 mod world;
 
 mod ask;
@@ -21,8 +23,8 @@ mod drill;
 mod fidelity;
 mod fixtures;
 mod init;
-mod keys;
 mod interrupt;
+mod keys;
 mod many_tables;
 mod ownership;
 mod pgbench;

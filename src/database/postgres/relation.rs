@@ -83,8 +83,7 @@ const ROW_TYPE: &str =
      left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
      where c.oid = $1 order by a.attnum";
 
-type ColumnRow =
-    (i64, i64, String, i64, i64, String, bool, bool, bool, Option<String>, Option<String>, bool);
+type ColumnRow = (i64, i64, String, i64, i64, String, bool, bool, bool, Option<String>, Option<String>, bool);
 
 /// Reads the row type of a table.
 pub async fn row_type(
@@ -103,7 +102,8 @@ pub async fn row_type(
     };
     let column = |row: ColumnRow| {
         let has_default = row.11;
-        let (_, _, name, oid, array, type_name, is_domain, is_unknown, is_record, generated, constant, ..) = row;
+        let (_, _, name, oid, array, type_name, is_domain, is_unknown, is_record, generated, constant, ..) =
+            row;
         LiveColumn {
             name,
             type_oid: oid_of(oid),
@@ -175,9 +175,10 @@ impl RowType {
         let is_unknown = |column: &LiveColumn| {
             column.has_default && column.constant.is_none() && column.generated.is_none()
         };
-        columns.iter().filter(|name| table.column(name).is_none()).find(|name| {
-            self.columns.iter().any(|column| column.name == **name && is_unknown(column))
-        })
+        columns
+            .iter()
+            .filter(|name| table.column(name).is_none())
+            .find(|name| self.columns.iter().any(|column| column.name == **name && is_unknown(column)))
     }
 
     /// Whether a column is an array of its own, where columns go apart.

@@ -108,15 +108,31 @@ mod tests {
     fn an_index_is_on_its_terms_and_some_rows() {
         for (sql, terms, predicate) in [
             ("CREATE UNIQUE INDEX i ON t (a)", vec!["a"], None),
-            ("CREATE UNIQUE INDEX i ON t(a DESC, \"b,)\" COLLATE NOCASE ASC)", vec!["a", "\"b,)\" COLLATE NOCASE"], None),
-            ("CREATE UNIQUE INDEX \"i (\" ON [t (] (lower(a), (a || ',') desc)", vec!["lower(a)", "(a || ',')"], None),
+            (
+                "CREATE UNIQUE INDEX i ON t(a DESC, \"b,)\" COLLATE NOCASE ASC)",
+                vec!["a", "\"b,)\" COLLATE NOCASE"],
+                None,
+            ),
+            (
+                "CREATE UNIQUE INDEX \"i (\" ON [t (] (lower(a), (a || ',') desc)",
+                vec!["lower(a)", "(a || ',')"],
+                None,
+            ),
             (
                 "CREATE UNIQUE INDEX i ON t (coalesce(a, (b + 1)) -- the (first\n, c) WHERE (a > 0) AND b IN (1, 2) -- all",
                 vec!["coalesce(a, (b + 1))", "c"],
                 Some("(a > 0) AND b IN (1, 2)"),
             ),
-            ("CREATE UNIQUE INDEX i ON t (((a)) /* , */ ASC) where 'where' = \"desc\"", vec!["((a))"], Some("'where' = \"desc\"")),
-            ("CREATE UNIQUE INDEX i ON t (CASE WHEN a THEN 'it''s, (' END)", vec!["CASE WHEN a THEN 'it''s, (' END"], None),
+            (
+                "CREATE UNIQUE INDEX i ON t (((a)) /* , */ ASC) where 'where' = \"desc\"",
+                vec!["((a))"],
+                Some("'where' = \"desc\""),
+            ),
+            (
+                "CREATE UNIQUE INDEX i ON t (CASE WHEN a THEN 'it''s, (' END)",
+                vec!["CASE WHEN a THEN 'it''s, (' END"],
+                None,
+            ),
         ] {
             assert_eq!(index_parts(sql), IndexParts { terms, predicate }, "{sql}");
         }

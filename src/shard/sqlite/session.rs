@@ -321,7 +321,8 @@ impl SqliteSession {
                 }
             }
             // Safe: names are quoted, values are bound. Only the statement of full size is worth keeping.
-            let insert = sqlx::query_with(AssertSqlSafe(insert_sql(&table.name.quoted(), table, count)), arguments);
+            let insert =
+                sqlx::query_with(AssertSqlSafe(insert_sql(&table.name.quoted(), table, count)), arguments);
             let insert = insert.persistent(count == rows_max);
             written += insert.execute(&mut self.connection).await.map_err(unable)?.rows_affected();
         }

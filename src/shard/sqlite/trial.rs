@@ -15,9 +15,9 @@ use sqlx::{AssertSqlSafe, query, query_as, query_with, raw_sql};
 use super::super::{Question, Refusal, Refused, Rows, Trial};
 use super::ask;
 use super::session::insert_sql;
+use crate::database::sqlite::Database;
 use crate::database::sqlite::error::{explain, refusal};
 use crate::database::sqlite::values::{Parameters, rebind};
-use crate::database::sqlite::Database;
 use crate::error::{Error, Result};
 use crate::limits::{SQLITE_INSERT_ROWS_MAX, SQLITE_PARAMETERS_MAX};
 use crate::model::{OwnedTable, Table, TableName, UniqueKey, quote_identifier};
@@ -53,8 +53,11 @@ impl SqliteTrial {
             return Ok(());
         }
         let unable = |error| explain(format!("unable to make a copy of '{}' for a trial", table.name), error);
-        let made: Vec<(String, String)> =
-            query_as(MADE_BY).bind(&table.name.table).fetch_all(&mut self.connection).await.map_err(unable)?;
+        let made: Vec<(String, String)> = query_as(MADE_BY)
+            .bind(&table.name.table)
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(unable)?;
         for (kind, sql) in made {
             let (beginning, ours) = match kind.as_str() {
                 "table" => ("CREATE TABLE ", "CREATE TEMP TABLE "),
@@ -64,7 +67,10 @@ impl SqliteTrial {
                 Error::undecided(format!("unable to make a copy of '{}': it was made by {sql}", table.name))
             })?;
             // Safe: what the database itself was made by.
-            raw_sql(AssertSqlSafe(format!("{ours}{rest}"))).execute(&mut self.connection).await.map_err(unable)?;
+            raw_sql(AssertSqlSafe(format!("{ours}{rest}")))
+                .execute(&mut self.connection)
+                .await
+                .map_err(unable)?;
         }
         self.copied.insert(table.name.clone());
         Ok(())
@@ -107,7 +113,9 @@ impl SqliteTrial {
     ) -> Result<()> {
         let table = &rows.owned.table;
         let computed: Vec<&UniqueKey> = table.unique_keys.iter().filter(|key| is_computed(key)).collect();
-        if computed.is_empty() && matches!(self.insert(table, batch, range.clone(), "").await?, Tried::Taken(_)) {
+        if computed.is_empty()
+            && matches!(self.insert(table, batch, range.clone(), "").await?, Tried::Taken(_))
+        {
             return Ok(());
         }
         let returning = returning(&computed);
@@ -207,8 +215,12 @@ fn returning(keys: &[&UniqueKey]) -> String {
 
 /// Live rows of a key: its terms are the parameters.
 fn with_key(owned: &OwnedTable, key: &UniqueKey) -> String {
-    let terms: String =
-        key.terms.iter().enumerate().map(|(at, term)| format!(", ({}) AS \"reinstate {at}\"", term.sql)).collect();
+    let terms: String = key
+        .terms
+        .iter()
+        .enumerate()
+        .map(|(at, term)| format!(", ({}) AS \"reinstate {at}\"", term.sql))
+        .collect();
     let holds = key.predicate.as_ref().map_or_else(String::new, |sql| format!(" WHERE ({sql})"));
     let equal = key.terms.iter().enumerate().map(|(at, term)| {
         format!("t.\"reinstate {at}\" {} ?{}", term.operator.as_deref().unwrap_or("="), at + 1)
