@@ -216,10 +216,8 @@ impl Surveyed {
         request: &Request,
         progress: &dyn Progress,
     ) -> Result<ShardFindings> {
-        let policies = self.policies(request)?;
-        let queues = self.queues()?;
-        let snapshot = self.source.snapshot();
-        let manifest = snapshot.manifest();
+        let (policies, queues) = (self.policies(request)?, self.queues()?);
+        let (snapshot, manifest) = (self.source.snapshot(), self.source.snapshot().manifest());
         let mut contents: BTreeMap<TenantId, Vec<TenantTable>> = BTreeMap::new();
         let involved: Vec<OwnedTable> = if tenants.is_empty() { Vec::new() } else { self.owned_tables()? };
         let names: Vec<TableName> = involved.iter().map(|owned| owned.table.name.clone()).collect();

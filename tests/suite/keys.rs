@@ -1,5 +1,5 @@
-//! What a failing INSERT or COPY would tell, the plan tells: demands of SQLite's tables, keys of which bytes do not tell
-//! whether they are equal, and keys made of defaults. Against the whole database.
+//! What a failing INSERT or COPY would tell, the plan tells: demands of SQLite's tables, keys of equal values and other
+//! bytes, and keys made of defaults. Against the whole database.
 
 use crate::constraints::{Lost, everything, lose, silently};
 use crate::world::{Dump, Kind, Run, World, tenants};
