@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
+use crate::limits::COMPUTED_AT_ONCE_BYTES_MAX;
 
 static SLOTS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(rayon::current_num_threads() * 2));
 
@@ -33,7 +34,22 @@ pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
         // The receiver is gone when the caller was cancelled; then nobody wants the result.
         let _ = sender.send(result);
     });
-    receiver.await.map_err(gone)?.map_err(|panic| Error::bug(format!("a job panicked: {}", said(&*panic))))
+    receiver.await.map_err(gone)?.map_err(panicked)
+}
+
+/// Runs `work` on so many bytes: at once if a hand-over would take longer than the work, else as [`compute`] does.
+pub async fn compute_on<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    match bytes <= COMPUTED_AT_ONCE_BYTES_MAX {
+        true => catch_unwind(AssertUnwindSafe(work)).map_err(panicked),
+        false => compute(work).await,
+    }
+}
+
+fn panicked(panic: Box<dyn Any + Send>) -> Error {
+    Error::bug(format!("a job panicked: {}", said(&*panic)))
 }
 
 /// What a panic said.
@@ -74,8 +90,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_becomes_an_error() {
-        let error = compute(|| -> () { panic!("out of cheese") }).await.expect_err("an error");
-        assert_eq!(error.to_string(), "a job panicked: out of cheese");
+        for bytes in [0, COMPUTED_AT_ONCE_BYTES_MAX + 1] {
+            let error = compute_on(bytes, || -> () { panic!("out of cheese") }).await.expect_err("an error");
+            assert_eq!(error.to_string(), "a job panicked: out of cheese");
+        }
     }
 
     #[tokio::test]

@@ -33,6 +33,7 @@ pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod database;
+pub mod disputed;
 pub mod drill;
 pub mod error;
 pub mod extract;

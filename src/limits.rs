@@ -15,6 +15,10 @@ pub const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Batches waiting between two stages; more only adds memory, the slower stage decides the speed.
 pub const QUEUE_BATCHES_MAX: usize = 4;
 
+/// Bytes that are decoded or encoded on the spot: a fraction of a millisecond, where a hand-over to the computing pool
+/// and back costs tens of microseconds.
+pub const COMPUTED_AT_ONCE_BYTES_MAX: usize = 32 << 10;
+
 /// Blocks (8 kB) of one scan's TID range on PostgreSQL: 128 MB, so that a large table is shared by all
 /// readers and the planning of a range costs nothing beside reading it.
 pub const SCAN_CHUNK_BLOCKS: u64 = 16_384;
@@ -23,8 +27,13 @@ pub const SCAN_CHUNK_BLOCKS: u64 = 16_384;
 pub const DATA_FILE_BYTES_MAX: usize = 32 << 20;
 /// Rows of one row group: bounds what a reader must hold.
 pub const ROW_GROUP_ROWS_MAX: usize = 65_536;
-/// Rows of one data page: what a small tenant costs at least to decode.
-pub const DATA_PAGE_ROWS_MAX: usize = 2_048;
+/// Row groups of a full data file, at the least: a reader fetches the wanted pages of one at once.
+pub const ROW_GROUPS_OF_A_PART: usize = 4;
+/// Rows of one data page: decoded at once, they stay in cache.
+pub const DATA_PAGE_ROWS_MAX: usize = 8_192;
+/// Bytes in wire form, for each column, of rows that are worth pages of their own. A tenant with fewer shares pages,
+/// and reads up to so many bytes of others; smaller pages would cost more room than the rows.
+pub const DATA_PAGE_COLUMN_BYTES_MIN: u64 = 512;
 
 /// Sorted runs merged at once: bounds the open files and the read buffers of the external sort.
 pub const MERGE_RUNS_MAX: usize = 64;
@@ -34,10 +43,13 @@ pub const RUN_BATCH_BYTES_MIN: usize = 8 << 10;
 
 /// Bytes of one name in a store's path: file systems take 255, and a staged upload adds a suffix.
 pub const PATH_SEGMENT_BYTES_MAX: usize = 200;
-/// Bytes read from a data file's end at once: holds the footer and offset index of an ordinary file.
-pub const FILE_TAIL_BYTES: u64 = 32 << 10;
-/// Data files whose metadata one source keeps: a tenant's rows are in few files of each table.
-pub const FILE_METADATA_MAX: usize = 256;
+/// Share of a data file that is read from its end at once: holds the footer of an ordinary file. What is missing of
+/// the offset index is read after it.
+pub const FILE_TAIL_DIVISOR: u64 = 512;
+/// Bytes read from a data file's end at the least; a file that is not larger is read as a whole.
+pub const FILE_TAIL_BYTES_MIN: u64 = 8 << 10;
+/// Memory for what one source keeps of the data files it has opened: a tenant's rows are in few files of each table.
+pub const FILES_KEPT_BYTES_MAX: usize = 16 << 20;
 /// Entries of a snapshot's tenant index: bounds what a hostile index makes a reader allocate.
 pub const INDEX_ENTRIES_MAX: u64 = 16 << 20;
 /// Bytes of one text in a tenant index, for the same reason.
@@ -107,6 +119,8 @@ pub const READER_WAIT: Duration = Duration::from_secs(86_400);
 pub const PROBE_ROWS_MAX: u64 = 10_000;
 /// Rows read for a sample where the database cannot pick rows by chance (many may hold NULL).
 pub const PROBE_ROWS_READ_MAX: u64 = 100_000;
+/// Levels that a row is followed upwards in its tree: rows that are above themselves have no end.
+pub const PROBE_LEVELS_MAX: usize = 64;
 /// Supposed references asked about in one statement.
 pub const PROBES_ASKED_MAX: usize = 50;
 /// How long one such statement may take: an answer that is not worth more is not given.

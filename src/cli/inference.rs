@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::error::Result;
-use crate::init::{Declarations, How, Root, RootSpec, Schema, ShardInference, guesses, infer, kinds_wanted};
+use crate::init::{
+    Declarations, How, Root, RootSpec, Schema, ShardInference, guesses, infer, kinds_wanted, trees,
+};
 use crate::limits::TENANTS_COMPARED_MAX;
 use crate::model::{DatabaseUrl, Rule, ShardName, TableName};
 use crate::shard::{self, Hits, Probe, Shard, Wanted};
@@ -69,7 +71,28 @@ impl Live {
         if ask {
             self.compare_with_root(&root).await?;
         }
+        let found = infer(&self.schemas, spec, declared)?;
+        if !ask || !self.climb(&found).await? {
+            return Ok(found);
+        }
         infer(&self.schemas, spec, declared)
+    }
+
+    /// Asks the rows of trees whose rule says that rows may lack an owner; whether there are any.
+    async fn climb(&mut self, found: &[ShardInference]) -> Result<bool> {
+        let mut asked = false;
+        for ((schema, shard), found) in self.schemas.iter_mut().zip(&self.shards).zip(found) {
+            let trees = trees(schema, found);
+            if trees.is_empty() {
+                continue;
+            }
+            asked = true;
+            let climbs = shard.climb(&trees, &schema.tables).await?;
+            let known = trees.into_iter().zip(climbs);
+            schema.climbs =
+                known.filter_map(|(tree, said)| Some(((tree.table, tree.link.columns), said?))).collect();
+        }
+        Ok(asked)
     }
 
     /// Columns named like the tenant's id in other shards: their values against the ids of the root.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use super::rows::tenant_rows;
+use super::rows::{nobodys_rows, tenant_rows};
 use crate::bridge;
 use crate::error::{Error, Result};
 use crate::model::adapt::{Adaptation, Misfit};
@@ -42,7 +42,8 @@ pub async fn adapted_rows(
             let taken = taken?;
             let (adaptation, written, tenant) =
                 (Arc::clone(&adaptation), Arc::clone(&written), tenant.clone());
-            let adapted = bridge::compute(move || adapt(&adaptation, &written, &tenant, taken)).await??;
+            let adapt = move || adapt(&adaptation, &written, Some(tenant.as_str()), taken);
+            let adapted = bridge::compute(adapt).await??;
             if sender.send(adapted).await.is_err() {
                 break;
             }
@@ -74,6 +75,18 @@ pub async fn written_rows(
     Ok(chunks.map(|chunk| Ok(fitting(chunk?)?.adapted)).boxed())
 }
 
+/// The rows that no tenant owns, as the live table would take them; those that it would not are left out.
+pub async fn unowned_rows(
+    source: &dyn Source,
+    adaptation: Option<&Adaptation>,
+    written: &Table,
+) -> Result<ChunkStream> {
+    let Some(adaptation) = adaptation.cloned() else { return nobodys_rows(source, written).await };
+    let chunks = nobodys_rows(source, &adaptation.taken).await?;
+    let written = Arc::new(written.clone());
+    Ok(chunks.map(move |chunk| Ok(adapt(&adaptation, &written, None, chunk?)?.adapted)).boxed())
+}
+
 /// The chunk, unless it holds a value that does not fit. A plan is only made where none does.
 pub fn fitting(chunk: AdaptedChunk) -> Result<AdaptedChunk> {
     match chunk.misfits.first() {
@@ -89,7 +102,7 @@ pub fn fitting(chunk: AdaptedChunk) -> Result<AdaptedChunk> {
 fn adapt(
     adaptation: &Adaptation,
     written: &Arc<Table>,
-    tenant: &TenantId,
+    owner: Option<&str>,
     taken: Chunk,
 ) -> Result<AdaptedChunk> {
     let unfit = |error| {
@@ -98,7 +111,7 @@ fn adapt(
     let rows = adaptation.adapt(&taken.tuples).map_err(unfit)?;
     let mut decoder = Decoder::new(Arc::clone(written));
     for tuple in rows.tuples.iter() {
-        decoder.push(Some(tenant.as_str()), tuple).map_err(unfit)?;
+        decoder.push(owner, tuple).map_err(unfit)?;
     }
     let batch = decoder.finish_plain();
     let fingerprint = Fingerprint::of(&rows.tuples);

@@ -13,10 +13,22 @@ pub fn of_tenant(batch: RecordBatch, tenant: &TenantId) -> Result<RecordBatch> {
     let owners = owners.ok_or_else(|| Error::bug("a source's batch does not say who owns its rows"))?;
     let is_owned = |row: usize| !owners.is_null(row) && owners.value(row) == tenant.as_str();
     let mask: BooleanArray = (0..owners.len()).map(|row| Some(is_owned(row))).collect();
+    masked(batch, &mask)
+}
+
+/// Keeps the rows without owner.
+pub fn of_nobody(batch: RecordBatch) -> Result<RecordBatch> {
+    let owners = batch.column_by_name(TENANT_COLUMN);
+    let owners = owners.ok_or_else(|| Error::bug("a source's batch does not say who owns its rows"))?;
+    let mask: BooleanArray = (0..owners.len()).map(|row| Some(owners.is_null(row))).collect();
+    masked(batch, &mask)
+}
+
+fn masked(batch: RecordBatch, mask: &BooleanArray) -> Result<RecordBatch> {
     if mask.true_count() == batch.num_rows() {
         return Ok(batch);
     }
-    filter_record_batch(&batch, &mask).map_err(|error| Error::bug("unable to filter rows").because(error))
+    filter_record_batch(&batch, mask).map_err(|error| Error::bug("unable to filter rows").because(error))
 }
 
 #[cfg(test)]

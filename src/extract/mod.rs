@@ -16,5 +16,7 @@ pub mod prune;
 mod rows;
 pub mod sidecar;
 
-pub use adapt::{AdaptedChunk, AdaptedStream, adapted_batches, adapted_rows, fitting, written_rows};
+pub use adapt::{
+    AdaptedChunk, AdaptedStream, adapted_batches, adapted_rows, fitting, unowned_rows, written_rows,
+};
 pub use rows::{tenant_batches, tenant_rows};

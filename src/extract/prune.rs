@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use parquet::arrow::arrow_reader::RowSelection;
 
-use crate::snapshot::IndexEntry;
+use crate::snapshot::{IndexEntry, joined};
 
 /// The rows to be read of each file: sorted, apart from each other, nothing twice.
 pub fn ranges_by_file<'a>(
@@ -17,21 +17,9 @@ pub fn ranges_by_file<'a>(
         files.entry(&entry.file).or_default().push(entry.first_row..end);
     }
     for ranges in files.values_mut() {
-        *ranges = union(std::mem::take(ranges));
+        *ranges = joined(std::mem::take(ranges));
     }
     files
-}
-
-fn union(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.sort_unstable_by_key(|range| (range.start, range.end));
-    let mut joined: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match joined.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => joined.push(range),
-        }
-    }
-    joined
 }
 
 /// The row groups that hold wanted rows, and the wanted rows within them.

@@ -22,13 +22,22 @@ pub async fn tenant_rows(source: &dyn Source, table: &Table, tenant: &TenantId) 
         while let Some(batch) = batches.next().await {
             let batch = batch?;
             let (table, tenant) = (Arc::clone(&table), tenant.clone());
-            let chunk = bridge::compute(move || chunk(&table, &tenant, batch)).await??;
+            let bytes = batch.get_array_memory_size();
+            let work = move || chunk(&table, filter::of_tenant(batch, &tenant)?);
+            let chunk = bridge::compute_on(bytes, work).await??;
             if !chunk.tuples.is_empty() && sender.send(chunk).await.is_err() {
                 break;
             }
         }
         Ok(())
     }))
+}
+
+/// The rows of `table` that no tenant owns.
+pub async fn nobodys_rows(source: &dyn Source, table: &Table) -> Result<ChunkStream> {
+    let batches = source.scan_unowned(&table.name).await?;
+    let table = table.clone();
+    Ok(batches.map(move |batch| chunk(&table, filter::of_nobody(batch?)?)).boxed())
 }
 
 /// The same rows as Arrow batches alone, for whoever compares instead of writing.
@@ -39,9 +48,8 @@ pub async fn tenant_batches(source: &dyn Source, table: &Table, tenant: &TenantI
     Ok(batches.map(move |batch| filter::of_tenant(batch?, &tenant)).boxed())
 }
 
-fn chunk(table: &Table, tenant: &TenantId, batch: RecordBatch) -> Result<Chunk> {
+fn chunk(table: &Table, batch: RecordBatch) -> Result<Chunk> {
     let unfit = || Error::bug(format!("the source's batch does not fit table '{}'", table.name));
-    let batch = filter::of_tenant(batch, tenant)?;
     // A live source adds the rows' hashes; a shard wants the table's columns and nothing else.
     let schema = table.arrow_schema();
     let columns = schema.fields().iter().map(|field| batch.column_by_name(field.name()).cloned());

@@ -1,8 +1,10 @@
 //! Which of a table's candidates decide: one way, or several alternatives, and how sure that is.
 
+use super::trees;
 use super::ways::Candidate;
 use super::{Considered, Inferred};
 use crate::model::{Check, Rule, Table, Way};
+use crate::shard::Hits;
 
 /// Candidates whose weights differ by less could each be meant.
 const RIVAL_WINDOW: i32 = 10;
@@ -14,9 +16,9 @@ const SURE: f64 = 1.0;
 /// A check says that exactly one of the ways is set.
 const CHECKED: f64 = 0.97;
 /// Others would do as well, but this one is the shortest.
-const SHORTEST: f64 = 0.75;
+pub const SHORTEST: f64 = 0.75;
 /// Rows may lack the way, and have no owner then.
-const NULLABLE: f64 = 0.7;
+pub const NULLABLE: f64 = 0.7;
 /// Several ways, and nothing says that they agree.
 const ALTERNATIVES: f64 = 0.65;
 /// Several ways that every row has: they may lead to two tenants.
@@ -35,7 +37,7 @@ pub fn choose(table: &Table, all: &[Candidate], usable: &[usize], parents: &Pare
     let mut order: Vec<&Candidate> = usable.iter().map(|at| &all[*at]).collect();
     order.sort_by_key(|candidate| (-candidate.weight, (parents.depth)(candidate)));
     let best = *order.first()?;
-    let choice = if best.declared {
+    let mut choice = if best.declared {
         together(order.iter().copied().filter(|other| other.declared).collect(), SURE, "")
     } else if best.group.is_some() {
         let group = order.iter().copied().filter(|other| other.group == best.group);
@@ -43,11 +45,42 @@ pub fn choose(table: &Table, all: &[Candidate], usable: &[usize], parents: &Pare
     } else if best.required {
         required(best, &order, parents)
     } else {
-        nullable(table, best, &order, parents)
+        let tree = trees::tree(table, all);
+        climbing(nullable(table, best, &order, tree, parents), tree)
     };
+    let rivals = rivals(best, &choice, &order, parents);
+    if !rivals.is_empty() && choice.confidence > SHORTEST {
+        choice.evidence.push_str(&format!("; it could also be by {}", by(&rivals)));
+        choice.confidence = SHORTEST;
+    }
     let mut inferred = Inferred::decided(choice.rule(), choice.evidence, choice.confidence);
-    inferred.ways = all.iter().map(|one| considered(one, &choice.ways, &order)).collect();
+    inferred.ways = all.iter().map(|one| considered(one, &choice.ways, &order, &rivals)).collect();
     Some(inferred)
+}
+
+/// Ways that were not chosen and weigh as much as the chosen one, or nearly so: each could be meant.
+fn rivals<'a>(
+    best: &Candidate,
+    choice: &Choice,
+    order: &[&'a Candidate],
+    parents: &Parents,
+) -> Vec<&'a Candidate> {
+    if best.declared {
+        return Vec::new();
+    }
+    let column = (parents.tenant_column)(best);
+    let agrees = |other: &Candidate| column.is_some() && (parents.tenant_column)(other) == column;
+    let is_chosen = |other: &Candidate| choice.ways.iter().any(|one| std::ptr::eq(*one, other));
+    let near = |other: &&Candidate| !other.weak && other.weight > best.weight - RIVAL_WINDOW;
+    let others = order.iter().copied().filter(near);
+    others.filter(|other| !is_chosen(other) && !agrees(other)).collect()
+}
+
+/// The columns of some ways: those of a polymorphic reference once.
+fn by(ways: &[&Candidate]) -> String {
+    let mut columns: Vec<String> = ways.iter().map(|way| way.columns().join(", ")).collect();
+    columns.dedup();
+    columns.join("; ")
 }
 
 struct Choice<'a> {
@@ -93,18 +126,15 @@ fn required<'a>(best: &'a Candidate, order: &[&'a Candidate], parents: &Parents)
         let ways = std::iter::once(best).chain(equal).collect();
         return together(ways, TIED, "; rows for which they lead to two tenants have no owner");
     }
-    let columns = |others: &[&Candidate]| {
-        others.iter().map(|other| other.columns().join(", ")).collect::<Vec<_>>().join("; ")
-    };
     if !rivals.is_empty() {
-        let note = format!("; it could also be by {}", columns(&rivals));
+        let note = format!("; it could also be by {}", by(&rivals));
         return together(vec![best], SHORTEST, &note);
     }
     let others: Vec<&Candidate> = order.iter().copied().filter(|other| !is_best(other)).collect();
     if others.is_empty() {
         return together(vec![best], SURE, "");
     }
-    let note = format!("; also references tenants' rows by {}", columns(&others));
+    let note = format!("; also references tenants' rows by {}", by(&others));
     together(vec![best], 0.95, &note)
 }
 
@@ -113,6 +143,7 @@ fn nullable<'a>(
     table: &Table,
     best: &'a Candidate,
     order: &[&'a Candidate],
+    tree: Option<&'a Candidate>,
     parents: &Parents,
 ) -> Choice<'a> {
     // What leads to the tenant by the same column says the same.
@@ -127,7 +158,7 @@ fn nullable<'a>(
     for check in table.checks.iter().filter(|check| is_about_presence(check)) {
         let named =
             |candidate: &&&Candidate| candidate.columns().iter().all(|name| check.columns.contains(name));
-        let ways: Vec<&Candidate> = optional.iter().filter(named).copied().collect();
+        let ways: Vec<&Candidate> = optional.iter().chain(&tree).filter(named).copied().collect();
         if ways.len() < 2 || !ways.iter().any(|way| std::ptr::eq(*way, best)) {
             continue;
         }
@@ -150,27 +181,41 @@ fn nullable<'a>(
     if ways.len() < 2 {
         ways = vec![best];
     }
-    let tree = table.foreign_keys.iter().find(|key| key.parent == table.name);
-    match (&best.way, ways.len(), tree) {
-        (Way::Direct(_), 1, Some(tree)) => {
-            let columns = tree.columns.join(", ");
-            let note = format!("; rows that have only {columns} instead are taken for shared ones");
-            together(ways, NULLABLE, &note)
-        }
-        (Way::Direct(_), 1, None) if best.plainly_named => {
+    match (&best.way, ways.len()) {
+        (Way::Direct(_), 1) if best.plainly_named => {
             together(ways, 0.95, "; where it is NULL the row is shared")
         }
         // Who gave, made or last used a row that is everybody's.
-        (Way::Direct(_), 1, None) => together(
+        (Way::Direct(_), 1) => together(
             ways,
             NULLABLE,
             "; where it is NULL the row is shared, and it is not named like an owner",
         ),
-        (Way::Derived(_), 1, _) => {
+        (Way::Derived(_), 1) => {
             together(ways, NULLABLE, "; its columns may be NULL, and such rows have no owner")
         }
         _ => together(ways, ALTERNATIVES, "; the owner is whichever is set, and no check says that one is"),
     }
+}
+
+/// Adds the rows above, where the rows say that what lacks an owner has that of the row above it.
+fn climbing<'a>(choice: Choice<'a>, tree: Option<&'a Candidate>) -> Choice<'a> {
+    let Some(tree) = tree.filter(|tree| !choice.ways.iter().any(|way| std::ptr::eq(*way, *tree))) else {
+        return choice;
+    };
+    let verdict = trees::judge(tree);
+    let Choice { mut ways, mut evidence, confidence } = choice;
+    let sure = verdict.confidence.unwrap_or(confidence);
+    if !verdict.climbs {
+        evidence.push_str(&verdict.note);
+        return Choice { ways, evidence, confidence: confidence.min(sure) };
+    }
+    // That a row may lack the only way is no doubt any more.
+    let confidence =
+        if let [one] = ways.as_slice() { one.confidence.min(sure) } else { confidence.min(sure) };
+    ways.push(tree);
+    let texts: Vec<&str> = ways.iter().map(|way| way.text.as_str()).collect();
+    Choice { evidence: format!("{}{}", texts.join(", or "), verdict.note), ways, confidence }
 }
 
 /// Whether a check says which columns are set, and nothing else: `num_nonnulls(a, b) = 1`,
@@ -203,26 +248,35 @@ fn is_about_presence(check: &Check) -> bool {
     check.columns.len() > 1 && text.contains("null") && words.all(known)
 }
 
-fn considered(one: &Candidate, taken: &[&Candidate], usable: &[&Candidate]) -> Considered {
+fn considered(
+    one: &Candidate,
+    taken: &[&Candidate],
+    usable: &[&Candidate],
+    rivals: &[&Candidate],
+) -> Considered {
     let is_in = |list: &[&Candidate]| list.iter().any(|other| std::ptr::eq(*other, one));
     let taken = is_in(taken);
     let reason = match &one.barred {
         _ if taken => String::new(),
         Some(barred) => format!("; not taken: {barred}"),
         None if !is_in(usable) => "; not taken: it leads to no tenant, or back to this table".into(),
+        None if is_in(rivals) => "; not taken, though it could be meant as well".into(),
         None if one.weak => "; not taken: it only says who touched the row".into(),
         None => "; not taken: another way is better".into(),
     };
+    // Of a tree: rows that have nothing else, and those of them that are below an owned one.
+    let climbs = one.climbs.map(|climbs| Hits { rows: climbs.below, found: climbs.reach });
+    let hits = climbs.or(one.hits);
     Considered {
         way: one.shown(),
         taken,
         why: format!("{}{reason}", one.text),
-        rows: one.hits.map(|hits| hits.rows),
-        hit_rate: one.hits.and_then(|hits| hits.rate()),
+        rows: hits.map(|hits| hits.rows),
+        hit_rate: hits.and_then(|hits| hits.rate()),
     }
 }
 
 /// The candidates of a table for which nothing was chosen.
 pub fn all_considered(all: &[Candidate]) -> Vec<Considered> {
-    all.iter().map(|one| considered(one, &[], &[])).collect()
+    all.iter().map(|one| considered(one, &[], &[], &[])).collect()
 }

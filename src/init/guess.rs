@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::declared::Declarations;
 use super::names::{class_word, forms, plain, singular, stem, stem_of_many};
+use super::parts::Parts;
 use super::root::{Root, fits};
 use super::{Guess, How, Schema};
 use crate::limits::KINDS_MAX;
@@ -36,10 +37,19 @@ pub fn guesses(
     kinds: &HashMap<(TableName, String), Vec<String>>,
 ) -> Vec<Guess> {
     let words = Words::new(&schema.tables);
+    let parts = Parts::new(schema);
     let mut found = Vec::new();
     for table in schema.tables.iter().filter(|table| declared.excludes(&table.name).is_none()) {
         let guesser = Guesser { schema, root, declared, words: &words, table };
-        found.extend(guesser.by_names());
+        let of_parts: Vec<Guess> =
+            parts.links(table).into_iter().map(|link| guesser.guess(link, How::Part)).collect();
+        // A key weighs more than a name, but for the name of the tenant.
+        let by_names = guesser.by_names();
+        let same = |one: &Guess, other: &Guess| one.link == other.link;
+        let is_tenant = |part: &Guess| by_names.iter().any(|one| one.how == How::Tenant && same(one, part));
+        let of_parts: Vec<Guess> = of_parts.into_iter().filter(|part| !is_tenant(part)).collect();
+        found.extend(by_names.into_iter().filter(|one| !of_parts.iter().any(|part| same(part, one))));
+        found.extend(of_parts);
         found.extend(guesser.polymorphic(kinds));
     }
     found
@@ -111,7 +121,8 @@ impl Guesser<'_> {
             } else if let Some(target) = self.declared_target(column) {
                 found.push(target);
             } else {
-                found.extend(self.one(column).or_else(|| self.many(column)));
+                let one = self.one(column).or_else(|| self.tree(column));
+                found.extend(one.or_else(|| self.many(column)));
             }
         }
         found
@@ -148,6 +159,20 @@ impl Guesser<'_> {
             }
         }
         None
+    }
+
+    /// `parent_id`, `parent_page_id`: the row above in the same table.
+    fn tree(&self, column: &Column) -> Option<Guess> {
+        let [key] = self.table.primary_key.as_slice() else { return None };
+        let word = stem(&column.name, key)?;
+        let own =
+            || word.strip_prefix("parent_").map(|rest| forms(&self.table.name.table).contains(&rest.into()));
+        let fitting = fits(column.kind, self.table.column(key)?.kind);
+        if !fitting || !(word == "parent" || own() == Some(true)) {
+            return None;
+        }
+        let link = Link::new(vec![column.name.clone()], self.table.name.clone(), vec![key.clone()]);
+        Some(self.guess(link, How::Tree))
     }
 
     /// The table that a word means; `billing_account` may be an account in a role.

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::check::owner_columns;
-use super::choose::{Parents, all_considered, choose};
+use super::choose::{Parents, SHORTEST, all_considered, choose};
 use super::declared::Declarations;
 use super::names::is_local_state;
 use super::root::{Root, RootSpec};
@@ -155,7 +155,9 @@ impl<'a> Graph<'a> {
         };
         let reaches = |candidate: &Candidate| {
             let depth = depth(candidate);
-            candidate.barred.is_none() && depth < usize::MAX && below.is_none_or(|below| depth <= below)
+            let other = candidate.parent() != Some(name);
+            let open = other && candidate.barred.is_none();
+            open && depth < usize::MAX && below.is_none_or(|below| depth <= below)
         };
         let usable: Vec<usize> = (0..all.len()).filter(|at| reaches(&all[*at])).collect();
         let tenant_column = |candidate: &Candidate| match &candidate.way {
@@ -190,16 +192,20 @@ impl<'a> Graph<'a> {
     fn inherit(&self, found: &mut Found) {
         for (child, parents) in &self.schema.statistics.inherits {
             let Some(table) = self.tables.get(child).filter(|_| !found.contains_key(child)) else { continue };
-            let of_parent = parents.iter().find_map(|parent| {
+            let mut of_parents = parents.iter().filter_map(|parent| {
                 let inferred = found.get(parent).filter(|inferred| inferred.is_owned())?;
                 let has_all =
                     columns_of(inferred.rule.as_ref()?).iter().all(|name| table.column(name).is_some());
                 (has_all && !matches!(inferred.rule, Some(Rule::Root { .. }))).then_some((parent, inferred))
             });
-            if let Some((parent, inferred)) = of_parent {
-                let evidence = format!("inherits from {parent}: {}", inferred.evidence);
-                found.insert(child.clone(), Inferred { evidence, ..inferred.clone() });
+            let Some((parent, inferred)) = of_parents.next() else { continue };
+            let mut chosen = inferred.clone();
+            chosen.evidence = format!("inherits from {parent}: {}", inferred.evidence);
+            if let Some((other, _)) = of_parents.find(|(_, other)| other.rule != inferred.rule) {
+                chosen.evidence.push_str(&format!("; it could also have the rule of {other}"));
+                chosen.confidence = chosen.confidence.min(SHORTEST);
             }
+            found.insert(child.clone(), chosen);
         }
     }
 
@@ -303,6 +309,8 @@ fn in_cycles(found: &Found) -> Vec<TableName> {
         .iter()
         .filter_map(|(name, inferred)| Some((name, parents_of(inferred.rule.as_ref()?))))
         .collect();
+    // A tree is climbed within its table.
+    left.iter_mut().for_each(|(name, parents)| parents.retain(|parent| parent != name));
     loop {
         let named: BTreeSet<&TableName> = left.values().flatten().copied().collect();
         let leads_out = |parents: &[&TableName]| parents.iter().all(|parent| !left.contains_key(parent));

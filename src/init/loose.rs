@@ -52,7 +52,8 @@ impl References {
                 hits.rows >= HITS_MIN && hits.rate().is_some_and(|rate| rate >= HIT_RATE_MIN)
             });
             // A reference of a kind, or an array, is none that a row could be found by.
-            if sure && !guess.keyed && matches!(guess.how, How::Name | How::Prefixed | How::Named) {
+            if sure && !guess.keyed && matches!(guess.how, How::Name | How::Prefixed | How::Named | How::Part)
+            {
                 add(&guess.table, &guess.link.columns, &guess.link.parent, &guess.link.parent_columns);
             }
         }
@@ -154,8 +155,12 @@ fn hanging(graph: &Graph, found: &mut Found) {
                 continue;
             };
             let Way::Derived(link) = &best.way else { continue };
-            let evidence =
+            let mut evidence =
                 format!("{}; its rows hang from rows that belong to whoever points at them", best.text);
+            let equal = usable.iter().map(|at| &all[*at]).filter(|other| other.weight == best.weight);
+            for other in equal.filter(|other| other.columns() != best.columns()) {
+                evidence.push_str(&format!("; it could also be by {}", other.columns().join(", ")));
+            }
             let rule = Rule::Derived(Link::clone(link));
             next.push(((*name).clone(), Inferred::decided(rule, evidence, best.confidence.min(REFERENCED))));
         }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! tables of every shard ─┬─► guess: references that only names tell ──► hits, asked of the rows
-//!                        └─► infer ◄────────────────────────────────────┘
+//!                        └─► infer ◄────────────────────────────────────┤
+//!                              │ └─► trees: rows below others ──► climbs ┘ asked of the rows, and inferred again
 //!                              │ ways    every link that may lead to a tenant, with its weight
 //!                              │ choose  one way, several alternatives, or a question
 //!                              │ loose   what has no way up: referenced, shared, undecided
@@ -22,10 +23,12 @@ mod infer;
 mod loose;
 mod names;
 mod open;
+mod parts;
 mod render;
 mod root;
 #[cfg(test)]
 mod tests;
+mod trees;
 mod update;
 mod ways;
 
@@ -34,7 +37,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::{Link, Rule, ShardName, Table, TableName};
-use crate::shard::{Hits, Statistics};
+use crate::shard::{Climbs, Hits, Statistics};
 
 pub use check::{Unclassified, unclassified};
 pub use declared::{Declarations, DeclaredLink, Pattern, Target};
@@ -43,6 +46,7 @@ pub use infer::infer;
 pub use open::{Open, open};
 pub use render::render;
 pub use root::{Root, RootSpec};
+pub use trees::trees;
 pub use update::update;
 
 /// Share of the references of a guess that must resolve.
@@ -63,6 +67,8 @@ pub struct Schema {
     pub statistics: Statistics,
     /// References that no key declares, with the answers of the shard.
     pub guesses: Vec<Guess>,
+    /// What the rows of trees say, by table and the columns that reference the row above.
+    pub climbs: BTreeMap<(TableName, Vec<String>), Climbs>,
     /// Rules that a person has decided: kept as they are.
     pub kept: BTreeMap<TableName, Rule>,
 }
@@ -70,8 +76,8 @@ pub struct Schema {
 impl Schema {
     /// A shard of which only the catalog is known.
     pub fn new(shard: ShardName, tables: Vec<Table>) -> Self {
-        let (statistics, guesses, kept) = Default::default();
-        Self { shard, tables, statistics, guesses, kept }
+        let (statistics, guesses, climbs, kept) = Default::default();
+        Self { shard, tables, statistics, guesses, climbs, kept }
     }
 }
 
@@ -90,6 +96,10 @@ pub enum How {
     Each,
     /// A polymorphic reference, for rows of one kind.
     Kind,
+    /// `parent_id`: a row of the same table.
+    Tree,
+    /// A foreign key that some of the table's partitions, or tables that inherit from it, have.
+    Part,
 }
 
 /// A reference that no foreign key declares.

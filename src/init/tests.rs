@@ -226,6 +226,71 @@ fn alternative_owners_are_followed_whichever_is_set() {
     );
 }
 
+/// `folders` with an owner, a row above, and what their rows say.
+fn tree_with(columns: &[&str], climbs: Option<Climbs>) -> ShardInference {
+    let tables =
+        vec![table("sites", &[ID]), table("projects", &[ID, "site_id!=sites"]), table("folders", columns)];
+    let mut schema = Schema::new(ShardName::new("shop"), tables);
+    let name = TableName::new("public", "folders");
+    let asked = infer(&[schema.clone()], &spec(), &Declarations::default()).expect("inference").remove(0);
+    let asked = trees(&schema, &asked);
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!((&asked[0].table, asked[0].link.columns.as_slice()), (&name, &["parent_id".to_owned()][..]));
+    schema.climbs = climbs.map(|climbs| ((name, vec!["parent_id".into()]), climbs)).into_iter().collect();
+    infer(&[schema], &spec(), &Declarations::default()).expect("inference").remove(0)
+}
+
+#[test]
+fn rows_below_others_are_asked_whose_they_are() {
+    let said = |rows, below, reach, apart| Some(Climbs { rows, below, reach, apart });
+    let by_site = &[ID, "site_id=sites", "parent_id=folders"][..];
+    let by_project = &[ID, "project_id=projects", "parent_id=folders"][..];
+    let by_both = &[ID, "site_id=sites", "project_id=projects", "parent_id=folders"][..];
+    for (columns, climbs, rule) in [
+        (by_site, None, "direct site_id?"),
+        (by_site, said(100, 90, 90, 0), "either site_id parent_id>folders"),
+        (by_site, said(100, 90, 80, 0), "either site_id parent_id>folders?"),
+        (by_site, said(100, 9, 9, 0), "either site_id parent_id>folders?"),
+        (by_site, said(100, 90, 90, 1), "direct site_id?"),
+        (by_site, said(100, 90, 0, 1), "direct site_id"),
+        (by_site, said(100, 9, 0, 0), "direct site_id?"),
+        (by_site, said(100, 0, 0, 0), "direct site_id"),
+        (by_site, said(5, 0, 0, 0), "direct site_id?"),
+        (by_project, None, "derived project_id>projects?"),
+        (by_project, said(100, 90, 90, 0), "either project_id>projects parent_id>folders"),
+        (by_project, said(100, 0, 0, 0), "derived project_id>projects?"),
+        (by_both, said(100, 90, 90, 0), "either site_id project_id>projects parent_id>folders?"),
+    ] {
+        let found = tree_with(columns, climbs);
+        let evidence = &found.tables[&TableName::new("public", "folders")].evidence;
+        assert_eq!(short(&found, "folders"), rule, "{climbs:?}: {evidence}");
+    }
+}
+
+#[test]
+fn a_check_may_say_that_either_the_owner_or_the_row_above_is_set() {
+    let folders = table("folders", &[ID, "site_id=sites", "parent_id=folders"]);
+    let checked = check_of(folders, "(num_nonnulls(site_id, parent_id) = 1)", &["site_id", "parent_id"]);
+    let found = inferred(vec![table("sites", &[ID]), checked]);
+    check_rules(&found, &[("folders", "either site_id parent_id>folders")]);
+}
+
+#[test]
+fn ways_that_weigh_the_same_are_marked_whatever_they_are() {
+    let found = inferred(vec![
+        table("sites", &[ID]),
+        table("users", &[ID, "site_id!=sites"]),
+        table("projects", &[ID, "site_id!=sites"]),
+        // Every row has a user, and some name a tenant.
+        table("tokens", &[ID, "site_id=sites", "user_id!=users"]),
+        table("events", &[ID, "site_id!=sites", "user_id!=users"]),
+    ]);
+    check_rules(&found, &[("tokens", "direct site_id?"), ("events", "direct site_id")]);
+    let tokens = &found.tables[&TableName::new("public", "tokens")];
+    assert!(tokens.evidence.ends_with("; it could also be by user_id"), "{}", tokens.evidence);
+    assert!(tokens.ways[1].why.ends_with("not taken, though it could be meant as well"), "{:?}", tokens.ways);
+}
+
 #[test]
 fn join_tables_and_mentions_are_weighed() {
     let mut links = table("project_groups", &["project_id!=projects", "group_id!=groups"]);
@@ -475,6 +540,19 @@ fn children_of_inheritance_have_their_parents_rule() {
     schema.statistics.inherits.insert(TableName::new("public", "events_old"), parents);
     let found = infer(&[schema], &spec(), &Declarations::default()).expect("inference").remove(0);
     check_rules(&found, &[("events_old", "direct owner")]);
+
+    // Two parents with two rules.
+    let tables = vec![
+        table("sites", &[ID]),
+        table("a", &[ID, "owner!=sites"]),
+        table("b", &[ID, "payer!=sites"]),
+        table("both", &[ID, "owner!", "payer!"]),
+    ];
+    let mut schema = Schema::new(ShardName::new("shop"), tables);
+    let parents = ["a", "b"].map(|parent| TableName::new("public", parent)).to_vec();
+    schema.statistics.inherits.insert(TableName::new("public", "both"), parents);
+    let found = infer(&[schema], &spec(), &Declarations::default()).expect("inference").remove(0);
+    check_rules(&found, &[("both", "direct owner?")]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::names::{forms, is_people, plain, stem};
 use super::root::Root;
 use super::{Guess, HIT_RATE_MIN, HITS_MIN, How, Schema};
 use crate::model::{Link, Table, TableName, TenantColumn, Way};
-use crate::shard::Hits;
+use crate::shard::{Climbs, Hits};
 
 /// A link that may lead to a tenant.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct Candidate {
     pub confidence: f64,
     /// Answers of the rows, where it is a guess.
     pub hits: Option<Hits>,
+    /// What the rows say, where it leads to the row above in a tree.
+    pub climbs: Option<Climbs>,
     /// What keeps it from being taken, whatever else there is.
     pub barred: Option<String>,
     /// Too little to claim a table for tenants: `created_by` and the like.
@@ -73,7 +75,7 @@ impl Candidate {
     }
 }
 
-/// All candidates of a table, links to the table itself left out.
+/// All candidates of a table.
 pub fn candidates(
     table: &Table,
     schema: &Schema,
@@ -87,6 +89,9 @@ pub fn candidates(
     found.extend(weigher.keys());
     found.extend(guesses.iter().map(|guess| weigher.guess(guess)));
     bar_groups(&mut found);
+    for tree in found.iter_mut().filter(|one| one.parent() == Some(&table.name)) {
+        tree.climbs = schema.climbs.get(&(table.name.clone(), tree.columns().to_vec())).copied();
+    }
     found
 }
 
@@ -125,6 +130,7 @@ impl Weigher<'_> {
             text,
             confidence,
             hits: None,
+            climbs: None,
             barred: None,
             weak: false,
             group: None,
@@ -140,11 +146,14 @@ impl Weigher<'_> {
 
     /// A link to the tenant's id is a tenant column.
     fn way(&self, link: Link) -> Way {
-        let to_key = link.parent == self.root.table && link.parent_columns == [self.root.key.as_str()];
-        if to_key && link.when.is_none() && !link.each {
+        if self.leads_to_root(&link) && link.when.is_none() && !link.each {
             return Way::Direct(TenantColumn { column: link.columns[0].clone() });
         }
         Way::Derived(link)
+    }
+
+    fn leads_to_root(&self, link: &Link) -> bool {
+        link.parent == self.root.table && link.parent_columns == [self.root.key.as_str()]
     }
 
     fn keys(&self) -> Vec<Candidate> {
@@ -172,8 +181,7 @@ impl Weigher<'_> {
                 }
             }
         };
-        let other = |foreign: &&crate::model::ForeignKey| foreign.parent != self.table.name;
-        self.table.foreign_keys.iter().filter(other).map(of_key).collect()
+        self.table.foreign_keys.iter().map(of_key).collect()
     }
 
     fn guess(&self, guess: &Guess) -> Candidate {
@@ -184,6 +192,10 @@ impl Weigher<'_> {
             How::Name => format!("column {columns} is named like a reference to {}", guess.link.parent),
             How::Prefixed => {
                 format!("the end of column {columns} is named like a reference to {}", guess.link.parent)
+            }
+            How::Tree => format!("column {columns} is named like the row above in the same table"),
+            How::Part => {
+                format!("only parts of the table have a foreign key by {columns} to {}", guess.link.parent)
             }
             How::Each => format!("array {columns} is named like references to {}", guess.link.parent),
             How::Kind => {
@@ -202,9 +214,14 @@ impl Weigher<'_> {
             How::Each => 20,
             How::Kind if self.required(&guess.link.columns) => 50,
             How::Kind => 35,
-            How::Named | How::Name | How::Prefixed => self.link_weight(&guess.link) - 3,
+            How::Part if self.leads_to_root(&guess.link) => {
+                self.tenant_weight(&guess.link.columns[0], false) - 3
+            }
+            How::Named | How::Name | How::Prefixed | How::Tree | How::Part => {
+                self.link_weight(&guess.link) - 3
+            }
         };
-        let tenant = guess.how == How::Tenant;
+        let tenant = guess.how == How::Tenant || (guess.how == How::Part && self.leads_to_root(&guess.link));
         let way = if tenant {
             Way::Direct(TenantColumn { column: guess.link.columns[0].clone() })
         } else {
@@ -283,13 +300,16 @@ fn judge(guess: &Guess, said: String) -> (String, f64, Option<String>) {
         How::Tenant | How::Named => 0.97,
         How::Name => 0.95,
         How::Kind => 0.9,
-        How::Prefixed | How::Each => 0.85,
+        How::Part => 0.75,
+        How::Tree | How::Prefixed | How::Each => 0.85,
     };
     let by_name_alone = matches!(guess.how, How::Tenant | How::Named);
+    let unasked = if guess.how == How::Part { 0.65 } else { 0.9 };
     let Some((hits, rate)) = guess.hits.and_then(|hits| Some((hits, hits.rate()?))) else {
         let why = if guess.hits.is_some() { "no row holds a value" } else { "the rows were not asked" };
-        let barred = (!by_name_alone).then(|| format!("{why}, and the name alone does not decide"));
-        return (said, 0.9, barred);
+        let barred = (!by_name_alone && guess.how != How::Part)
+            .then(|| format!("{why}, and the name alone does not decide"));
+        return (said, unasked, barred);
     };
     let text = format!("{said}; {} of {} values are found there ({rate:.3})", hits.found, hits.rows);
     if rate < HIT_RATE_MIN {

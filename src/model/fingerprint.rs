@@ -32,6 +32,12 @@ impl Fingerprint {
         self.sum = self.sum.wrapping_add(row_hash);
     }
 
+    /// Takes out one row that was added.
+    pub fn remove(&mut self, row_hash: u128) {
+        self.rows = self.rows.saturating_sub(1);
+        self.sum = self.sum.wrapping_sub(row_hash);
+    }
+
     /// The fingerprint of encoded rows.
     pub fn of(tuples: &Tuples) -> Self {
         let mut fingerprint = Self::default();

@@ -28,9 +28,8 @@ pub fn parents_first(tables: &[&Table], links: &[Link<'_>]) -> Result<Vec<TableN
     let mut waiting: BTreeMap<&TableName, (BTreeSet<&TableName>, BTreeSet<&TableName>)> = BTreeMap::new();
     for table in tables {
         let (hard, soft) = waiting.entry(&table.name).or_default();
-        for key in
-            table.foreign_keys.iter().filter(|key| key.parent != table.name && names.contains(&key.parent))
-        {
+        let keys = table.foreign_keys.iter().chain(table.partition_keys.iter().map(|part| &part.key));
+        for key in keys.filter(|key| key.parent != table.name && names.contains(&key.parent)) {
             if key.deferrable {
                 soft.insert(&key.parent);
             } else {

@@ -72,6 +72,10 @@ pub(super) async fn find(
             different += 1;
         }
     }
+    if settled.repaired.is_some_and(|repaired| repaired.before != before) {
+        let disputed = steps.disputed(session, owned).await?;
+        disputed.into_iter().for_each(|hash| before.remove(hash));
+    }
     let is_as_planned = settled.repaired.is_none_or(|repaired| repaired.before == before);
     let updated = settled.repaired.map_or(0, |repaired| repaired.updated);
     let what = match () {

@@ -59,6 +59,7 @@ impl Steps<'_> {
                 take(&mut known, erased.0);
             }
             let extra = session.extra(owned, &self.tenant.id, known).await?;
+            let (_, extra) = self.unowned(owned).part(owned, &extra).await?;
             if Fingerprint::of(&extra) != wanted {
                 return Err(Error::failed(format!(
                     "unable to repair table '{}': its extra rows are not those of the plan",

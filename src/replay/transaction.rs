@@ -1,6 +1,6 @@
 //! One tenant in one shard, in one transaction: the steps of a restore, in order. Commit is the last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -16,9 +16,10 @@ use super::queued::Cleared;
 use super::referenced::Choice;
 use super::{Run, ShardStatus};
 use crate::connect::ConnectedShard;
+use crate::disputed::Unowned;
 use crate::error::{Error, Result};
 use crate::extract;
-use crate::model::{Belongs, Fingerprint, OwnedTable, Sequence, TableName, TypeKind};
+use crate::model::{Belongs, Fingerprint, OwnedTable, Sequence, TableName, TypeKind, row_hash};
 use crate::plan::{ShardPlan, TenantPlan, TenantShard, TenantTable};
 use crate::shard::{Chunk, ChunkStream, Claim, JournalEntry, Session, TableWrites};
 use crate::verify::{self, Verdict};
@@ -213,7 +214,8 @@ impl Steps<'_> {
                 continue;
             }
             let expected = expected(name).map(TenantTable::expected).unwrap_or_default();
-            found.push((name.clone(), expected, session.read_back(owned, &self.tenant.id).await?));
+            let read = self.read_table(session, owned, expected).await?;
+            found.push((name.clone(), expected, read));
         }
         let verdict = verify::before_commit(found);
         let Some(wrong) = verdict.tables().iter().find(|table| !table.is_equal()) else { return Ok(verdict) };
@@ -225,6 +227,50 @@ impl Steps<'_> {
         };
         Err(Error::failed(format!("unable to verify table '{}' before commit: {what}", wrong.table))
             .hint("rows may have been created for the tenant since the deletion, or a trigger changes values on INSERT"))
+    }
+
+    /// Reads the tenant's rows of one table back, without those that were disputed. Another tenant that comes back in
+    /// this moment changes what looks like this one's: then it is read again.
+    async fn read_table(
+        &self,
+        session: &mut dyn Session,
+        owned: &OwnedTable,
+        expected: Fingerprint,
+    ) -> Result<Fingerprint> {
+        let mut before = None;
+        loop {
+            let read = session.read_back(owned, &self.tenant.id).await?;
+            let mut rest = read;
+            if read != expected {
+                let disputed = self.disputed(session, owned).await?;
+                disputed.into_iter().for_each(|hash| rest.remove(hash));
+            }
+            if rest == expected || before == Some(read) {
+                return Ok(rest);
+            }
+            before = Some(read);
+        }
+    }
+
+    /// The rows that this transaction sees as the tenant's, and that the snapshot gives to nobody: their hashes.
+    pub(super) async fn disputed(&self, session: &mut dyn Session, owned: &OwnedTable) -> Result<Vec<u128>> {
+        let unowned = self.unowned(owned);
+        if !unowned.may_dispute(owned) {
+            return Ok(Vec::new());
+        }
+        let mut known: HashMap<u128, u64> = HashMap::new();
+        let mut chunks = self.rows_of(owned).await?;
+        while let Some(chunk) = chunks.next().await {
+            chunk?.tuples.iter().for_each(|tuple| *known.entry(row_hash(tuple)).or_default() += 1);
+        }
+        let extra = session.extra(owned, &self.tenant.id, known).await?;
+        let (apart, _) = unowned.part(owned, &extra).await?;
+        Ok(apart.iter().map(row_hash).collect())
+    }
+
+    pub(super) fn unowned(&self, owned: &OwnedTable) -> Unowned<'_> {
+        let adaptation = self.planned.adaptations.get(&owned.table.name);
+        Unowned { source: self.connected.source.as_ref(), adaptation }
     }
 
     /// Compares what was written with what was to be written; the number of rows.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Shard     facts(), live_rows(), ask(rows), pointing(), trial(), read()   read-only
-//!           statistics(), values(), probe()                    for `init`: sampled, bounded
+//!           statistics(), values(), probe(), climb()           for `init`: sampled, bounded
 //!           prepare_journal(), journal()                       the engine's own schema
 //!           begin(tenant) ──► Session   one transaction
 //! Session   disable_triggers(), ask(rows), write(table)…, delete_queued(rows),
@@ -41,7 +41,7 @@ use crate::model::{
 };
 pub use ask::{Answer, Ask, LiveRow, Question, Rows};
 
-pub use probe::{Hits, Probe, Statistics, Wanted};
+pub use probe::{Climbs, Hits, Probe, Statistics, Tree, Wanted};
 pub use trial::{Refusal, Refused, Trial};
 
 /// What a shard is, as read from its catalog in a few queries.
@@ -184,6 +184,9 @@ pub trait Shard: Send + Sync {
     /// How often each supposed reference resolves, in a sample of the rows; `None` as above. `tables` are those of
     /// [`Shard::facts`].
     async fn probe(&self, probes: &[Probe], tables: &[Table]) -> Result<Vec<Option<Hits>>>;
+
+    /// What a sample of the rows of each of these trees says; `None` as above.
+    async fn climb(&self, trees: &[Tree], tables: &[Table]) -> Result<Vec<Option<Climbs>>>;
 
     /// Live rows of each of these tenants in `table`; tenants without rows are absent.
     async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>>;

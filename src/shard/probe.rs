@@ -1,5 +1,6 @@
-//! What `init` asks a shard beside its catalog: how large its tables are, which values a column holds, and whether
-//! a supposed reference resolves. Every answer is bounded in rows and time, and may be missing.
+//! What `init` asks a shard beside its catalog: how large its tables are, which values a column holds, whether a
+//! supposed reference resolves, and whether rows without an owner are below one that has one. Every answer is bounded
+//! in rows and time, and may be missing.
 
 use std::collections::BTreeMap;
 
@@ -41,6 +42,32 @@ pub struct Hits {
     pub rows: u64,
     /// Those that lead to a row of the parent.
     pub found: u64,
+}
+
+/// A table whose rows reference others of it, and may have their owner from above.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// The table.
+    pub table: TableName,
+    /// From a row to the one above it.
+    pub link: Link,
+    /// Columns that lead a row to its owner by itself: several ways, each of all its columns.
+    pub own: Vec<Vec<String>>,
+    /// The one of them that holds the tenant's id.
+    pub tenant: Option<String>,
+}
+
+/// What the rows of a tree say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Climbs {
+    /// Rows that were looked at.
+    pub rows: u64,
+    /// Those that have no way to an owner of their own, but a row above them.
+    pub below: u64,
+    /// Those of them that are below a row that has one.
+    pub reach: u64,
+    /// Rows that hold another tenant's id than the row above them.
+    pub apart: u64,
 }
 
 impl Hits {

@@ -99,6 +99,14 @@ impl TenantIndex {
         &entries[start..end]
     }
 
+    /// The entries of the rows of one table that no tenant owns.
+    pub fn unowned_of(&self, table: &TableName) -> &[IndexEntry] {
+        let entries = &self.entries[self.unowned..];
+        let start = entries.partition_point(|entry| entry.table < *table);
+        let end = entries.partition_point(|entry| entry.table <= *table);
+        &entries[start..end]
+    }
+
     /// Fingerprint of a tenant's rows in one table.
     pub fn fingerprint(&self, tenant: &TenantId, table: &TableName) -> Fingerprint {
         self.of(tenant, table).iter().map(|entry| entry.fingerprint).sum()
@@ -160,7 +168,7 @@ impl TenantIndex {
     pub(crate) fn write(&self) -> Result<Vec<u8>> {
         let unable = |error| Error::bug("unable to write the tenant index").because(error);
         let mut writer =
-            ArrowWriter::try_new(Vec::new(), schema(), Some(format::properties(&["tenant", "table"])))
+            ArrowWriter::try_new(Vec::new(), schema(), Some(format::index(&["tenant", "table"])))
                 .map_err(unable)?;
         for entries in self.entries.chunks(BATCH_ROWS_MAX) {
             writer.write(&batch(entries)?).map_err(unable)?;

@@ -6,15 +6,15 @@
 use arrow::array::{Array, AsArray, FixedSizeBinaryArray, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
 
-use super::format;
 use super::index::IndexEntry;
 use super::layout;
 use super::manifest::FileEntry;
+use super::pages::Run;
 use super::sort::LENGTH_COLUMN;
+use super::writer::DataWriter;
 use crate::error::{Error, Result};
-use crate::limits::TENANT_ID_BYTES_MAX;
+use crate::limits::{ROW_GROUPS_OF_A_PART, TENANT_ID_BYTES_MAX};
 use crate::model::{Fingerprint, HASH_COLUMN, TENANT_COLUMN, Table, TableName, TenantId};
 
 /// A finished data file.
@@ -36,7 +36,7 @@ pub(super) struct PartBuilder {
 }
 
 struct OpenPart {
-    writer: ArrowWriter<Vec<u8>>,
+    writer: DataWriter,
     path: String,
     rows: u64,
     entries: Vec<IndexEntry>,
@@ -56,11 +56,8 @@ impl PartBuilder {
 
     /// Adds sorted rows. If they might not fit any more, the part before them is finished and returned.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<Option<Part>> {
-        // Encoded and compressed, rows take at most what they take in memory; the footer is small change.
         let rows_bytes = batch.get_array_memory_size();
-        let is_full = |open: &OpenPart| {
-            open.writer.bytes_written() + open.writer.in_progress_size() + rows_bytes > self.part_bytes_max
-        };
+        let is_full = |open: &OpenPart| open.writer.bytes() + rows_bytes > self.part_bytes_max;
         let finished = if self.open.as_ref().is_some_and(is_full) { self.finish()? } else { None };
         let mut open = match self.open.take() {
             Some(open) => open,
@@ -69,8 +66,11 @@ impl PartBuilder {
         let values: Vec<usize> = (0..self.schema.fields().len()).collect();
         let stored = batch.project(&values).and_then(|batch| batch.with_schema(self.schema.clone()));
         let stored = stored.map_err(|error| self.unable().because(error))?;
-        self.index(batch, &mut open)?;
-        open.writer.write(&stored).map_err(|error| self.unable().because(error))?;
+        let is_begun = open.entries.len();
+        let runs = self.index(batch, &mut open)?;
+        // The first run goes on with the last one's tenant if it opened no entry of its own.
+        let is_begun = open.entries.len() - is_begun < runs.len();
+        open.writer.write(stored, &runs, is_begun).map_err(|error| self.unable().because(error))?;
         open.rows += batch.num_rows() as u64;
         self.open = Some(open);
         Ok(finished)
@@ -80,7 +80,7 @@ impl PartBuilder {
     pub(super) fn finish(&mut self) -> Result<Option<Part>> {
         let Some(open) = self.open.take() else { return Ok(None) };
         let OpenPart { writer, path, rows, entries } = open;
-        let bytes = Bytes::from(writer.into_inner().map_err(|error| self.unable().because(error))?);
+        let bytes = Bytes::from(writer.finish().map_err(|error| self.unable().because(error))?);
         let blake3 = blake3::hash(&bytes).to_hex().to_string();
         let file = FileEntry { path, bytes: bytes.len() as u64, blake3, rows };
         Ok(Some(Part { file, bytes, entries }))
@@ -91,16 +91,16 @@ impl PartBuilder {
     }
 
     fn begin(&mut self) -> Result<OpenPart> {
-        let properties = format::properties(&[TENANT_COLUMN]);
-        let writer = ArrowWriter::try_new(Vec::new(), self.schema.clone(), Some(properties))
-            .map_err(|error| self.unable().because(error))?;
+        let writer =
+            DataWriter::new(self.schema.clone(), TENANT_COLUMN, self.part_bytes_max / ROW_GROUPS_OF_A_PART)
+                .map_err(|error| self.unable().because(error))?;
         let path = layout::data_file(&self.table, self.parts);
         self.parts += 1;
         Ok(OpenPart { writer, path, rows: 0, entries: Vec::new() })
     }
 
-    /// Sums the rows of `batch` up by tenant.
-    fn index(&mut self, batch: &RecordBatch, open: &mut OpenPart) -> Result<()> {
+    /// Sums the rows of `batch` up by tenant. Returns the runs of its tenants.
+    fn index(&mut self, batch: &RecordBatch, open: &mut OpenPart) -> Result<Vec<Run>> {
         let lacks = |column: &str| Error::bug(format!("sorted rows lack column '{column}'"));
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| lacks(name));
         let tenants: &StringArray =
@@ -109,6 +109,7 @@ impl PartBuilder {
             column(HASH_COLUMN)?.as_fixed_size_binary_opt().ok_or_else(|| lacks(HASH_COLUMN))?;
         let lengths =
             column(LENGTH_COLUMN)?.as_primitive_opt::<Int64Type>().ok_or_else(|| lacks(LENGTH_COLUMN))?;
+        let mut runs = Vec::new();
         for row in 0..batch.num_rows() {
             let tenant = (!tenants.is_null(row)).then(|| tenants.value(row));
             let is_same = |last: &Option<TenantId>| last.as_ref().map(TenantId::as_str) == tenant;
@@ -116,7 +117,11 @@ impl PartBuilder {
                 self.turn_to(tenant)?;
             }
             let is_begun = |entry: &IndexEntry| entry.tenant.as_ref().map(TenantId::as_str) == tenant;
-            if !open.entries.last().is_some_and(is_begun) {
+            let is_new = !open.entries.last().is_some_and(is_begun);
+            if is_new || runs.is_empty() {
+                runs.push(Run::default());
+            }
+            if is_new {
                 open.entries.push(IndexEntry {
                     tenant: tenant.map(TenantId::new),
                     table: self.table.clone(),
@@ -127,13 +132,17 @@ impl PartBuilder {
                     fingerprint: Fingerprint::default(),
                 });
             }
-            let Some(entry) = open.entries.last_mut() else { return Err(self.unable()) };
+            let (Some(entry), Some(run)) = (open.entries.last_mut(), runs.last_mut()) else {
+                return Err(self.unable());
+            };
             let hash = hashes.value(row).try_into().map_err(|_| lacks(HASH_COLUMN))?;
             entry.fingerprint.add(u128::from_le_bytes(hash));
             entry.rows += 1;
-            entry.bytes += u64::try_from(lengths.value(row)).unwrap_or(0);
+            let bytes = u64::try_from(lengths.value(row)).unwrap_or(0);
+            entry.bytes += bytes;
+            *run = Run { rows: run.rows + 1, bytes: run.bytes + bytes };
         }
-        Ok(())
+        Ok(runs)
     }
 
     /// The rows of another tenant begin: it must come later in the order than the one before.

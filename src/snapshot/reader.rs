@@ -1,13 +1,15 @@
 //! Reads rows of one data file: the decoder says which bytes it needs, the store fetches them, the computing
-//! pool decodes. Only the pages that hold selected rows are fetched.
+//! pool decodes. Only the pages that hold selected rows are fetched, pages that touch each other in one piece.
 //!
 //! Whatever cannot be read here is damage, and is refused under the file's name.
 
 use std::any::Any;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use object_store::path::Path;
 use parquet::DecodeResult;
 use parquet::arrow::ProjectionMask;
@@ -23,7 +25,7 @@ use super::manifest::FileEntry;
 use super::store::Store;
 use crate::bridge;
 use crate::error::{Error, Result};
-use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, FILE_TAIL_BYTES};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, FILE_TAIL_BYTES_MIN, FILE_TAIL_DIVISOR};
 use crate::model::SnapshotId;
 
 /// A data file with its metadata.
@@ -34,6 +36,8 @@ pub(crate) struct DataFile {
     id: SnapshotId,
     name: String,
     metadata: ArrowReaderMetadata,
+    /// All of it, if it is that small.
+    whole: Option<Bytes>,
 }
 
 /// Rows of a data file being read.
@@ -42,6 +46,27 @@ pub(crate) struct Rows {
     /// Lent to the computing pool; gone at the end.
     decoder: Option<ParquetPushDecoder>,
     schema: SchemaRef,
+    /// Selected rows that are still to come.
+    rows_left: usize,
+    /// Bytes that the decoder was given last.
+    bytes: usize,
+}
+
+/// The end of a file, as far as it was read.
+struct Tail {
+    start: u64,
+    end: u64,
+    bytes: Bytes,
+}
+
+impl Tail {
+    /// Reads what is missing from `start` on.
+    async fn reach(&mut self, store: &Store, path: &Path, start: u64) -> Result<()> {
+        let read = store.get_ranges(path, &[start..self.start]).await?;
+        self.bytes = [read.concat(), self.bytes.to_vec()].concat().into();
+        self.start = start;
+        Ok(())
+    }
 }
 
 impl DataFile {
@@ -61,13 +86,15 @@ impl DataFile {
             .map_err(broken)?
             .with_column_index_policy(PageIndexPolicy::Skip)
             .with_offset_index_policy(PageIndexPolicy::Required);
-        let tail = file.bytes.saturating_sub(FILE_TAIL_BYTES)..file.bytes;
-        let mut ranges = Vec::from_iter([tail]);
+        let length = FILE_TAIL_BYTES_MIN.max(file.bytes / FILE_TAIL_DIVISOR);
+        let mut tail = Tail { start: file.bytes, end: file.bytes, bytes: Bytes::new() };
+        tail.reach(store, &path, file.bytes.saturating_sub(length)).await.map_err(damaged)?;
         let metadata = loop {
-            let bytes = store.get_ranges(&path, &ranges).await.map_err(damaged)?;
-            let decoded = bridge::compute(move || {
+            let (range, bytes) = (tail.start..tail.end, tail.bytes.clone());
+            let decoded = bridge::compute_on(bytes.len(), move || {
                 guard(move || {
-                    decoder.push_ranges(ranges, bytes)?;
+                    decoder.clear_all_ranges();
+                    decoder.push_range(range, bytes)?;
                     let decoded = decoder.try_decode()?;
                     Ok((decoder, decoded))
                 })
@@ -76,7 +103,13 @@ impl DataFile {
             decoder = rest;
             match decoded {
                 DecodeResult::Data(metadata) => break metadata,
-                DecodeResult::NeedsData(needed) => ranges = needed,
+                DecodeResult::NeedsData(needed) => {
+                    let start = needed.iter().map(|range| range.start).min().unwrap_or(0);
+                    if start >= tail.start {
+                        return Err(self::damaged(id, &file.path).because("its footer points beyond its end"));
+                    }
+                    tail.reach(store, &path, start).await.map_err(damaged)?;
+                }
                 DecodeResult::Finished => return Err(Error::bug("a metadata decoder finished without data")),
             }
         };
@@ -88,7 +121,26 @@ impl DataFile {
             )));
         }
         let metadata = ArrowReaderMetadata::try_new(metadata.into(), options(schema)).map_err(broken)?;
-        Ok(Self { store: store.clone(), path, id: id.clone(), name: file.path.clone(), metadata })
+        let whole = (tail.start == 0).then_some(tail.bytes);
+        Ok(Self { store: store.clone(), path, id: id.clone(), name: file.path.clone(), metadata, whole })
+    }
+
+    /// Memory that it takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.metadata.metadata().memory_size() + self.whole.as_ref().map_or(0, Bytes::len)
+    }
+
+    async fn get_ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let slice = |whole: &Bytes, range: &Range<u64>| {
+            let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+            (start <= end && end <= whole.len()).then(|| whole.slice(start..end))
+        };
+        let known =
+            self.whole.as_ref().and_then(|whole| ranges.iter().map(|range| slice(whole, range)).collect());
+        match known {
+            Some(bytes) => Ok(bytes),
+            None => self.store.get_ranges(&self.path, ranges).await,
+        }
     }
 
     /// Rows of each row group.
@@ -108,6 +160,7 @@ impl DataFile {
         let schema = self.metadata.schema().project(columns);
         let schema = schema.map_err(|error| Error::bug("a column does not exist").because(error))?;
         let batch_rows = batch_rows(&self.metadata, &row_groups);
+        let rows_left = selection.row_count();
         let decoder = ParquetPushDecoderBuilder::new_with_metadata(self.metadata.clone())
             .with_projection(projection)
             .with_row_groups(row_groups)
@@ -117,7 +170,7 @@ impl DataFile {
             .with_batch_size(batch_rows)
             .build()
             .map_err(|error| damaged(&self.id, &self.name).because(error))?;
-        Ok(Rows { file: self.clone(), decoder: Some(decoder), schema: schema.into() })
+        Ok(Rows { file: self.clone(), decoder: Some(decoder), schema: schema.into(), rows_left, bytes: 0 })
     }
 }
 
@@ -125,8 +178,10 @@ impl Rows {
     /// The next batch.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         let mut fetched = None;
-        while let Some(mut decoder) = self.decoder.take() {
-            let decoded = bridge::compute(move || {
+        while self.rows_left > 0
+            && let Some(mut decoder) = self.decoder.take()
+        {
+            let decoded = bridge::compute_on(self.bytes, move || {
                 guard(move || {
                     if let Some((ranges, bytes)) = fetched {
                         decoder.push_ranges(ranges, bytes)?;
@@ -140,12 +195,17 @@ impl Rows {
             match decoded {
                 DecodeResult::Data(batch) => {
                     self.decoder = Some(decoder);
+                    self.rows_left = self.rows_left.saturating_sub(batch.num_rows());
                     let batch = batch.with_schema(self.schema.clone());
                     return batch.map(Some).map_err(|error| damaged().because(error));
                 }
                 DecodeResult::NeedsData(ranges) => {
-                    let bytes = self.file.store.get_ranges(&self.file.path, &ranges).await;
-                    fetched = Some((ranges, bytes.map_err(|error| damaged().because(error))?));
+                    // The decoder finds what it needs in larger ranges, too.
+                    let ranges = joined(ranges);
+                    let bytes =
+                        self.file.get_ranges(&ranges).await.map_err(|error| damaged().because(error))?;
+                    self.bytes = bytes.iter().map(Bytes::len).sum();
+                    fetched = Some((ranges, bytes));
                     self.decoder = Some(decoder);
                 }
                 DecodeResult::Finished => return Ok(None),
@@ -153,6 +213,19 @@ impl Rows {
         }
         Ok(None)
     }
+}
+
+/// Ranges in order, those that touch each other in one.
+pub(crate) fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
 }
 
 /// The columns of a data file must have exactly this schema.

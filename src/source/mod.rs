@@ -65,4 +65,14 @@ pub trait Source: Send + Sync {
 
     /// Reads one table.
     async fn scan(&self, table: &TableName, scan: &Scan) -> Result<BatchStream>;
+
+    /// Whether some rows of a table led to several tenants.
+    fn has_disputed(&self, _table: &TableName) -> bool {
+        true
+    }
+
+    /// Reads the rows of one table that no tenant owns; as in `scan`, others may come along.
+    async fn scan_unowned(&self, table: &TableName) -> Result<BatchStream> {
+        self.scan(table, &Scan::default()).await
+    }
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::live::{LiveRows, Stand};
 use super::{Survey, Surveyed};
+use crate::disputed::Unowned;
 use crate::error::{Error, Result};
 use crate::extract;
 use crate::model::{
@@ -189,6 +190,9 @@ impl Surveyed {
                 }
             }
         }
+        // No tenant has what several claimed.
+        let unowned = Unowned { source: &self.source, adaptation: None };
+        live.forget_disputed(self.shard.as_ref(), owned, tenant, unowned).await?;
         damage.extra = live.left().values().sum();
         Ok(())
     }

@@ -5,7 +5,7 @@ use crate::model::wire::{Tuples, fields, push_tuple};
 use crate::model::{Column, ForeignKey, Table, TypeKind, row_hash};
 
 /// Some columns of a table's tuples.
-pub(super) struct KeyOf {
+pub struct KeyOf {
     /// Positions among the stored columns, and whether the values are integers of some width.
     columns: Vec<(usize, bool)>,
     names: Vec<String>,
@@ -78,7 +78,7 @@ fn wide(bytes: &[u8]) -> Option<[u8; 8]> {
 }
 
 /// What tells rows apart: the primary key.
-pub(super) fn identity(table: &Table) -> Option<KeyOf> {
+pub fn identity(table: &Table) -> Option<KeyOf> {
     if table.primary_key.is_empty() { None } else { KeyOf::new(table, &table.primary_key) }
 }
 

@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use futures::StreamExt;
 
 use super::keys::{KeyOf, identity};
+use crate::disputed::Unowned;
 use crate::error::{Error, Result};
 use crate::model::wire::{Tuples, encode};
 use crate::model::{Fingerprint, OwnedTable, Table, TenantId, row_hash};
@@ -87,6 +88,41 @@ impl LiveRows {
             Some(key) => Ok(key.whole(one)? == key.whole(other)?),
             None => Ok(false),
         }
+    }
+
+    /// Forgets, among the rows that nothing took, those that several tenants claimed in the snapshot; their number.
+    pub async fn forget_disputed(
+        &mut self,
+        shard: &dyn Shard,
+        owned: &OwnedTable,
+        tenant: &TenantId,
+        unowned: Unowned<'_>,
+    ) -> Result<u64> {
+        let mut left = self.left();
+        if left.is_empty() || !unowned.may_dispute(owned) {
+            return Ok(0);
+        }
+        let mut beyond = Tuples::default();
+        let mut batches = shard.read(owned, tenant).await?;
+        while let Some(batch) = batches.next().await {
+            for tuple in encoded(&owned.table, &batch?)?.iter() {
+                if let Some(count) = left.get_mut(&row_hash(tuple)).filter(|count| **count > 0) {
+                    *count -= 1;
+                    beyond.bytes.extend_from_slice(tuple);
+                    beyond.ends.push(beyond.bytes.len());
+                }
+            }
+        }
+        let (apart, _) = unowned.part(owned, &beyond).await?;
+        for tuple in apart.iter() {
+            let hash = row_hash(tuple);
+            match &self.identity {
+                Some(key) => drop(self.by_key.remove(&key.whole(tuple)?)),
+                None => *self.bag.entry(hash).or_default() -= 1,
+            }
+            self.all.remove(hash);
+        }
+        Ok(apart.len() as u64)
     }
 
     /// The hashes of the rows that nothing took.

@@ -8,7 +8,7 @@
 mod awaited;
 mod damage;
 mod drift;
-mod keys;
+pub(crate) mod keys;
 mod live;
 mod matched;
 mod questions;
@@ -23,6 +23,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::StreamExt;
 
 use crate::config::Config;
+use crate::disputed::Unowned;
 use crate::error::{Error, Result};
 use crate::extract;
 use crate::missing::missing;
@@ -35,7 +36,7 @@ use crate::plan::{
 };
 use crate::progress::Progress;
 use crate::shard::{self, Facts, Shard, Trial};
-use crate::snapshot::{self, Selector, Snapshot, Store};
+use crate::snapshot::{self, Selector, Snapshot, Store, TableEntry};
 use crate::source::snapshot_store::SnapshotSource;
 use crate::source::{Scan, Source};
 pub use damage::{Damage, DamagedTenant, Look};
@@ -226,13 +227,7 @@ impl Surveyed {
             tenants.iter().flat_map(|id| snapshot.index().of_tenant(id)).map(|entry| entry.rows).sum();
         progress.begin(&format!("reading the tenants' rows of shard '{}'", self.name), Some(rows));
         let mut drift = self.drift(&involved).await?;
-        let mut live = Vec::with_capacity(involved.len());
-        for owned in &involved {
-            live.push(match owned.owners.belongs {
-                Belongs::ToOne => self.shard.live_rows(owned, tenants).await?,
-                Belongs::ToReferrers | Belongs::WithParent => BTreeMap::new(),
-            });
-        }
+        let live = self.live_rows(&involved, tenants).await?;
         // Where the schema alone stops the plan there is nothing to compare.
         let is_held = |owned: &OwnedTable| {
             tenants.iter().any(|tenant| self.rows_in_snapshot(tenant, &owned.table.name) > 0)
@@ -285,7 +280,7 @@ impl Surveyed {
             live: self.facts.identity.clone(),
             live_tables: self.facts.tables.clone(),
             obstacles: self.obstacles(request),
-            warnings: [self.facts.warnings.clone(), self.ties(tenants), erased.warnings()].concat(),
+            warnings: [self.facts.warnings.clone(), self.doubts(&contents), erased.warnings()].concat(),
             renamed: self.renamed(),
             drift,
             gone: self.gone(tenants),
@@ -299,6 +294,22 @@ impl Surveyed {
             policies,
             repair: request.repair,
         })
+    }
+
+    /// Live rows of each of the tenants, table by table; those of whoever points at them are not counted.
+    async fn live_rows(
+        &self,
+        involved: &[OwnedTable],
+        tenants: &[TenantId],
+    ) -> Result<Vec<BTreeMap<TenantId, u64>>> {
+        let mut live = Vec::with_capacity(involved.len());
+        for owned in involved {
+            live.push(match owned.owners.belongs {
+                Belongs::ToOne => self.shard.live_rows(owned, tenants).await?,
+                Belongs::ToReferrers | Belongs::WithParent => BTreeMap::new(),
+            });
+        }
+        Ok(live)
     }
 
     /// Whether the server will check the keys of rows of these tables, as the plan will choose.
@@ -326,9 +337,20 @@ impl Surveyed {
         obstacles
     }
 
-    /// What ties the tenants to others.
-    fn ties(&self, tenants: &[TenantId]) -> Vec<String> {
-        self.source.snapshot().manifest().ties.iter().flat_map(|ties| ties.lines(tenants)).collect()
+    /// What ties the tenants to others, and their tables with rows that several claim.
+    fn doubts(&self, contents: &BTreeMap<TenantId, Vec<TenantTable>>) -> Vec<String> {
+        let manifest = self.source.snapshot().manifest();
+        let tenants: Vec<TenantId> = contents.keys().cloned().collect();
+        let ties = manifest.ties.iter().flat_map(|ties| ties.lines(&tenants));
+        let tables: BTreeSet<&TableName> = contents.values().flatten().map(|table| &table.table).collect();
+        let is_disputed = |entry: &&TableEntry| entry.rows_disputed > 0 && tables.contains(&entry.table.name);
+        let disputes = manifest.tables.iter().filter(is_disputed).map(|entry| {
+            let (rows, table) = (entry.rows_disputed, &entry.table.name);
+            format!(
+                "{rows} rows of '{table}' led to different tenants when the snapshot was taken: they are nobody's; live or not, they stay as they are"
+            )
+        });
+        ties.chain(disputes).collect()
     }
 
     /// How many rows stay as they are, of those that belong to whoever points at them.
@@ -395,10 +417,15 @@ impl Surveyed {
             .hint("`reinstate snapshot verify` says which files are rotten")
             .hint("an older snapshot may be whole: --at TIME"));
         }
-        let mut standing = match compared {
-            Some(compared) => compared.finish().await?,
-            None => Standing::default(),
-        };
+        let (mut standing, mut live_rows) = (Standing::default(), live_rows);
+        if let Some(mut compared) = compared {
+            let unowned = Unowned { source: &self.source, adaptation: changed.drift.adaptation.as_ref() };
+            live_rows = live_rows.saturating_sub(compared.forget_disputed(unowned).await?);
+            standing = compared.finish().await?;
+        }
+        if fingerprint.rows == 0 && live_rows == 0 {
+            return Ok(None);
+        }
         standing.findings.extend(changed.drift.take_unfit(&mut changed.found));
         let left = self.left(owned, tenant, changed).await?;
         let (table, rows) = (table.clone(), fingerprint.rows);

@@ -76,12 +76,16 @@ impl Compared<'_, '_> {
     }
 
     pub(super) async fn ask_for_parents(&mut self, wanted: &Wanted<'_>) -> Result<()> {
-        let strict = self.of.parents.strict;
-        let keys = self.owned.table.foreign_keys.iter().filter(|key| key.validated || strict);
-        for key in keys {
-            if !self.is_never_set(key) {
-                self.ask_for_parents_of(key, wanted).await?;
-            }
+        let owned = self.owned;
+        for key in &owned.table.foreign_keys {
+            self.ask_for_parents_by(key, wanted, &HashSet::new()).await?;
+        }
+        for part in &owned.table.partition_keys {
+            let rows = Rows { owned, tuples: &wanted.tuples };
+            let outside =
+                self.of.shard.ask(&rows, &Question::Fails(std::slice::from_ref(&part.rows))).await?;
+            let outside = outside.into_iter().map(|answer| answer.row).collect();
+            self.ask_for_parents_by(&part.key, wanted, &outside).await?;
         }
         Ok(())
     }
@@ -97,8 +101,17 @@ impl Compared<'_, '_> {
         key.columns.iter().any(is_null)
     }
 
-    async fn ask_for_parents_of(&mut self, key: &ForeignKey, wanted: &Wanted<'_>) -> Result<()> {
+    /// `outside`: rows that the key does not speak of.
+    async fn ask_for_parents_by(
+        &mut self,
+        key: &ForeignKey,
+        wanted: &Wanted<'_>,
+        outside: &HashSet<usize>,
+    ) -> Result<()> {
         let table = &self.owned.table;
+        if !key.validated && !self.of.parents.strict || self.is_never_set(key) {
+            return Ok(());
+        }
         // Without all columns, the database adds what it computes, and every row is asked about.
         let columns = KeyOf::new(table, &key.columns);
         let parent = self.of.tables.iter().find(|parent| parent.name == key.parent);
@@ -117,7 +130,7 @@ impl Compared<'_, '_> {
         let mut asked: Vec<(u128, usize)> = Vec::new();
         let mut waiting: HashMap<u128, u64> = HashMap::new();
         let mut tuples = Tuples::default();
-        for (row, tuple) in wanted.tuples.iter().enumerate() {
+        for (row, tuple) in wanted.tuples.iter().enumerate().filter(|(row, _)| !outside.contains(row)) {
             let hash = match &columns {
                 Some(columns) => columns.reference(tuple)?,
                 None => Some(row_hash(tuple)),

@@ -21,6 +21,7 @@ use futures::StreamExt;
 use super::keys::KeyOf;
 use super::live::{LiveRows, Stand, encoded};
 use super::tombstones::Erased;
+use crate::disputed::Unowned;
 use crate::error::Result;
 use crate::limits::DIFFERENCES_NAMED_MAX;
 use crate::model::wire::Tuples;
@@ -109,8 +110,9 @@ impl<'a> Comparison<'a> {
     ) -> Self {
         let Scope { shard, tables, involved, queues, repairs } = scope;
         let is_involved = |name: &TableName| involved.iter().any(|owned| owned.table.name == *name);
-        let keys =
-            tables.iter().filter(|table| is_involved(&table.name)).flat_map(|table| &table.foreign_keys);
+        let keys = tables.iter().filter(|table| is_involved(&table.name)).flat_map(|table| {
+            table.foreign_keys.iter().chain(table.partition_keys.iter().map(|part| &part.key))
+        });
         let present = keys
             .filter(|key| is_involved(&key.parent))
             .map(|key| ((key.parent.clone(), key.parent_columns.clone()), HashSet::new()))
@@ -232,8 +234,8 @@ impl Compared<'_, '_> {
     pub async fn see(&mut self, chunk: &Chunk) -> Result<()> {
         let table = &self.owned.table;
         let erased = self.of.erased.rows(table, &chunk.batch);
-        self.note_present(&chunk.tuples, &erased)?;
-        let elsewhere = self.live_with_others(chunk).await?;
+        let (live, away) = self.left_alone(chunk).await?;
+        self.note_present(&chunk.tuples, |row| !erased.contains(&row) && !away.contains(&row))?;
         let (mut absent, mut changed) = (Wanted::of(&chunk.batch), Wanted::of(&chunk.batch));
         for (row, tuple) in chunk.tuples.iter().enumerate() {
             let hash = row_hash(tuple);
@@ -241,7 +243,7 @@ impl Compared<'_, '_> {
                 self.standing.erased.push(RowHash(hash));
                 continue;
             }
-            if elsewhere.contains(&row) {
+            if live.contains(&row) || away.contains(&row) {
                 continue;
             }
             let reason = match self.live.take(tuple, hash)? {
@@ -275,6 +277,11 @@ impl Compared<'_, '_> {
         Ok(())
     }
 
+    /// Does without live rows that several tenants claimed in the snapshot; their number. After all chunks.
+    pub async fn forget_disputed(&mut self, unowned: Unowned<'_>) -> Result<u64> {
+        self.live.forget_disputed(self.of.shard, self.owned, self.of.tenant, unowned).await
+    }
+
     /// Ends the table.
     pub async fn finish(mut self) -> Result<Standing> {
         let mut left = self.live.left();
@@ -304,25 +311,38 @@ impl Compared<'_, '_> {
         Ok(())
     }
 
-    fn note_present(&mut self, tuples: &Tuples, erased: &HashSet<usize>) -> Result<()> {
+    fn note_present(&mut self, tuples: &Tuples, is_present: impl Fn(usize) -> bool) -> Result<()> {
         let table = &self.owned.table;
         let pointed_at = self.of.present.iter_mut().filter(|((name, _), _)| *name == table.name);
         for ((_, columns), keys) in pointed_at {
             let Some(key) = KeyOf::new(table, columns) else { continue };
-            for (_, tuple) in tuples.iter().enumerate().filter(|(row, _)| !erased.contains(row)) {
+            for (_, tuple) in tuples.iter().enumerate().filter(|(row, _)| is_present(*row)) {
                 keys.extend(key.reference(tuple)?);
             }
         }
         Ok(())
     }
 
-    /// Rows that belong to whoever points at them and are live: they stay, whatever they are.
-    async fn live_with_others(&self, chunk: &Chunk) -> Result<HashSet<usize>> {
+    /// Rows that belong to whoever points at them and are not written: the live ones, which stay, whatever they are;
+    /// and those that hang from a live row without being live, which stay away.
+    async fn left_alone(&self, chunk: &Chunk) -> Result<(HashSet<usize>, HashSet<usize>)> {
         let shared = self.owned.owners.belongs != Belongs::ToOne;
-        let Some(primary) = self.owned.table.primary().filter(|_| shared) else { return Ok(HashSet::new()) };
+        let Some(primary) = self.owned.table.primary().filter(|_| shared) else {
+            return Ok(Default::default());
+        };
         let rows = Rows { owned: self.owned, tuples: &chunk.tuples };
-        let answers = self.of.shard.ask(&rows, &Question::Taken(&primary)).await?;
-        Ok(answers.into_iter().map(|answer| answer.row).collect())
+        let named = async |question: &Question<'_>| -> Result<HashSet<usize>> {
+            let answers = self.of.shard.ask(&rows, question).await?;
+            Ok(answers.into_iter().map(|answer| answer.row).collect())
+        };
+        let live = named(&Question::Taken(&primary)).await?;
+        if self.owned.owners.belongs != Belongs::WithParent {
+            return Ok((live, HashSet::new()));
+        }
+        let detached = named(&Question::Detached).await?;
+        let away = (0..chunk.tuples.len()).filter(|row| !live.contains(row) && !detached.contains(row));
+        let away = away.collect();
+        Ok((live, away))
     }
 
     /// Counts the entries of deletion queues about rows that come back.

@@ -70,6 +70,30 @@ impl Balance {
         Ok(())
     }
 
+    /// The rows of a stream that the counted ones do not answer.
+    pub async fn beyond(mut self, table: &Table, mut rows: Batches) -> Result<wire::Tuples> {
+        let mut beyond = wire::Tuples::default();
+        while let Some(batch) = rows.next().await {
+            for tuple in encode(table, &batch?)?.iter() {
+                match self.0.get_mut(&row_hash(tuple)).filter(|left| **left > 0) {
+                    Some(left) => *left -= 1,
+                    None => {
+                        beyond.bytes.extend_from_slice(tuple);
+                        beyond.ends.push(beyond.bytes.len());
+                    }
+                }
+            }
+        }
+        Ok(beyond)
+    }
+
+    /// Takes back the count of rows that do not count, by their hashes.
+    pub fn discount(&mut self, rows: &[u128], weight: i64) {
+        for hash in rows {
+            *self.0.entry(*hash).or_default() -= weight;
+        }
+    }
+
     /// Rows of a stream that stay uncancelled on the side of `weight`'s sign, a few at the most.
     pub async fn unmatched(&self, table: &Table, mut rows: Batches, weight: i64) -> Result<Vec<Row>> {
         let mut left: HashMap<u128, i64> = self

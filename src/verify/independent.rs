@@ -9,6 +9,7 @@ use futures::StreamExt;
 use super::differences::{Balance, pair};
 use super::{Checked, Difference, TableVerdict, Verdict, What};
 use crate::bridge;
+use crate::disputed::Unowned;
 use crate::error::{Error, Result};
 use crate::extract;
 use crate::limits::DIFFERENCES_NAMED_MAX;
@@ -80,12 +81,15 @@ pub async fn independent(
             verdicts.push(by_key(source, shard, expected, tenant, progress).await?);
             continue;
         }
-        let found = fingerprint(&owned.table, shard.read(owned, tenant).await?).await?;
-        let differences = if found == expected.live {
-            Vec::new()
-        } else {
-            name_differences(source, shard, expected, tenant).await?
-        };
+        let mut found = fingerprint(&owned.table, shard.read(owned, tenant).await?).await?;
+        let mut differences = Vec::new();
+        if found != expected.live {
+            let disputed = disputed(source, shard, expected, tenant).await?;
+            disputed.iter().for_each(|hash| found.remove(*hash));
+            if found != expected.live {
+                differences = name_differences(source, shard, expected, tenant, &disputed).await?;
+            }
+        }
         progress.advance(found.rows, 0);
         verdicts.push(TableVerdict {
             table: owned.table.name.clone(),
@@ -159,16 +163,37 @@ async fn fingerprint(table: &Table, mut rows: BatchStream) -> Result<Fingerprint
     Ok(total)
 }
 
+/// The tenant's live rows that the snapshot gives to nobody: their hashes.
+async fn disputed(
+    source: &dyn Source,
+    shard: &dyn Shard,
+    expected: &Expected<'_>,
+    tenant: &TenantId,
+) -> Result<Vec<u128>> {
+    let (owned, table) = (expected.owned, &expected.owned.table);
+    let unowned = Unowned { source, adaptation: expected.adaptation };
+    if !unowned.may_dispute(owned) {
+        return Ok(Vec::new());
+    }
+    let mut balance = Balance::default();
+    balance.count(table, expected.rows(source, tenant).await?, 1).await?;
+    let extra = balance.beyond(table, shard.read(owned, tenant).await?).await?;
+    let (apart, _) = unowned.part(owned, &extra).await?;
+    Ok(apart.iter().map(row_hash).collect())
+}
+
 async fn name_differences(
     source: &dyn Source,
     shard: &dyn Shard,
     expected: &Expected<'_>,
     tenant: &TenantId,
+    disputed: &[u128],
 ) -> Result<Vec<super::Difference>> {
     let (owned, table) = (expected.owned, &expected.owned.table);
     let mut balance = Balance::default();
     balance.count(table, expected.rows(source, tenant).await?, 1).await?;
     balance.count(table, shard.read(owned, tenant).await?, -1).await?;
+    balance.discount(disputed, -1);
     let missing = balance.unmatched(table, expected.rows(source, tenant).await?, 1).await?;
     let extra = balance.unmatched(table, shard.read(owned, tenant).await?, -1).await?;
     Ok(pair(table, missing, extra))

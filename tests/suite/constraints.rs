@@ -408,6 +408,40 @@ fn a_key_of_one_partition_is_proved_for_its_rows() {
     lost.fails(&["row id=1", "by foreign key 'of_high' at id=1 of 'public.kinds'"]);
     lost.shop.sql("insert into kinds values (1)");
     lost.comes_back();
+    // What is missing already is found by the plan; rows of the other partition point at nothing.
+    silently(
+        &lost.shop,
+        "delete from events where site_id = 1; delete from sites where id = 1; delete from kinds",
+    );
+    std::fs::remove_file(lost.shop.dir.path().join("plan.json")).expect("the plan goes");
+    let plan = lost.shop.plan().exits(6).error();
+    assert!(
+        plan.contains("3 rows of 'public.events'") && plan.contains("point ('of_high') at rows of"),
+        "{plan}"
+    );
+    assert!(!plan.contains("kind_id=5"), "{plan}");
+}
+
+/// A unique key that one partition has for itself, taken by a neighbour there; in the other the value is free.
+#[test]
+fn a_taken_key_of_one_partition_is_found_by_the_plan() {
+    let lost = lose(
+        "create table seats (id int, site_id int not null references sites, place int) partition by range (id);
+         create table seats_low partition of seats for values from (0) to (10);
+         create table seats_high partition of seats for values from (10) to (100);
+         alter table seats_low add constraint of_low unique (place);
+         insert into seats select n, 1 + n % 3, n from generate_series(1, 20) n;",
+        "delete from seats where site_id = 1",
+    );
+    lost.shop.sql("insert into seats values (30, 2, 3), (5, 2, 18) on conflict do nothing");
+    lost.shop.plan().exits(0);
+    std::fs::remove_file(lost.shop.dir.path().join("plan.json")).expect("the plan goes");
+    lost.shop.sql("delete from seats where id = 5; insert into seats values (5, 2, 6)");
+    let plan = lost.shop.plan().exits(6).error();
+    assert!(plan.contains("of_low"), "{plan}");
+    lost.shop.sql("delete from seats where id in (5, 30); insert into seats values (5, 3, 5)");
+    lost.shop.plan().exits(0);
+    lost.comes_back();
 }
 
 /// Who may not turn triggers off, or not lock what is referenced, has the server check.

@@ -159,6 +159,105 @@ fn keys_of_every_shape_lead_to_the_tenant() {
     );
 }
 
+/// Keys that only the leaves declare: what each has is the table's, what some have is a supposition that the rows
+/// confirm or refute.
+const LEAVES: &str = "
+CREATE TABLE sites (id bigint PRIMARY KEY);
+CREATE TABLE projects (id bigint PRIMARY KEY, site_id bigint NOT NULL REFERENCES sites);
+INSERT INTO sites SELECT generate_series(1, 3);
+INSERT INTO projects SELECT n, 1 + n % 3 FROM generate_series(1, 40) n;
+CREATE TABLE runs (id bigint, about bigint NOT NULL, at int) PARTITION BY RANGE (at);
+CREATE TABLE runs_a PARTITION OF runs FOR VALUES FROM (0) TO (10);
+CREATE TABLE runs_b PARTITION OF runs FOR VALUES FROM (10) TO (20) PARTITION BY LIST (at);
+CREATE TABLE runs_b1 PARTITION OF runs_b FOR VALUES IN (10);
+CREATE TABLE runs_b2 PARTITION OF runs_b DEFAULT;
+ALTER TABLE runs_a ADD FOREIGN KEY (about) REFERENCES projects;
+ALTER TABLE runs_b ADD FOREIGN KEY (about) REFERENCES projects;
+CREATE TABLE steps (id bigint, about bigint, at int) PARTITION BY RANGE (at);
+CREATE TABLE steps_a PARTITION OF steps FOR VALUES FROM (0) TO (10);
+CREATE TABLE steps_b PARTITION OF steps FOR VALUES FROM (10) TO (20);
+ALTER TABLE steps_a ADD FOREIGN KEY (about) REFERENCES projects;
+INSERT INTO steps SELECT n, n, n % 20 FROM generate_series(1, 40) n;
+CREATE TABLE marks (id bigint, about bigint, at int) PARTITION BY RANGE (at);
+CREATE TABLE marks_a PARTITION OF marks FOR VALUES FROM (0) TO (10);
+CREATE TABLE marks_b PARTITION OF marks FOR VALUES FROM (10) TO (20);
+ALTER TABLE marks_a ADD FOREIGN KEY (about) REFERENCES projects;
+INSERT INTO marks SELECT n, CASE WHEN n % 20 < 10 THEN n ELSE 1000 + n END, n % 20 FROM generate_series(1, 40) n;
+CREATE TABLE logs (id bigint, about bigint);
+CREATE TABLE logs_old (FOREIGN KEY (about) REFERENCES projects) INHERITS (logs);
+CREATE TABLE logs_new (FOREIGN KEY (about) REFERENCES projects) INHERITS (logs);
+INSERT INTO logs SELECT n, n FROM generate_series(1, 40) n;
+";
+
+#[test]
+fn keys_of_leaves_count_as_far_as_they_go() {
+    let shop = Shop::postgres(LEAVES);
+    shop.init("public.sites", &[]).exits(6);
+    let project =
+        r#"{ rule = "derived", columns = ["about"], parent = "public.projects", parent_columns = ["id"] }"#;
+    let refuted = format!("# {project}");
+    let part = "only parts of the table have a foreign key by about to public.projects";
+    shop.has(&[
+        ("public.runs", "# foreign key runs_a_about_fkey to public.projects (", project),
+        ("public.steps", &format!("# CHECK: {part}; 40 of 40 values are found there (1.000)"), project),
+        ("public.marks", &format!("# DECIDE: {part}; 20 of 40 values are found there (0.500)"), &refuted),
+        ("public.logs", &format!("# CHECK: {part}; 40 of 40 values"), project),
+        ("public.logs_old", "# CHECK: foreign key logs_old_about_fkey to public.projects", project),
+    ]);
+}
+
+/// Two ways that weigh the same, whatever they are made of, are marked, and `why` tells both.
+#[test]
+fn two_equally_good_ways_are_marked() {
+    let shop = Shop::postgres(
+        "CREATE TABLE sites (id bigint PRIMARY KEY);
+         CREATE TABLE projects (id bigint PRIMARY KEY, site_id bigint NOT NULL REFERENCES sites);
+         CREATE TABLE groups (id bigint PRIMARY KEY, site_id bigint NOT NULL REFERENCES sites);
+         INSERT INTO sites SELECT generate_series(1, 3);
+         INSERT INTO projects SELECT n, 1 + n % 3 FROM generate_series(1, 40) n;
+         INSERT INTO groups SELECT n, 1 + n % 2 FROM generate_series(1, 40) n;
+         CREATE TABLE links (id bigint PRIMARY KEY, project_id bigint NOT NULL REFERENCES projects,
+             group_id bigint NOT NULL REFERENCES groups);
+         CREATE TABLE pins (id bigint PRIMARY KEY, project_id bigint REFERENCES projects,
+             group_id bigint REFERENCES groups);
+         CREATE TABLE votes (id bigint PRIMARY KEY, from_type text NOT NULL, from_id bigint NOT NULL,
+             to_type text NOT NULL, to_id bigint NOT NULL);
+         INSERT INTO votes SELECT n, 'Project', n, 'Group', n FROM generate_series(1, 40) n",
+    );
+    let run = shop.init("public.sites", &[]).exits(0);
+    for (table, ways) in [
+        ("links", ["(project_id) -> public.projects", "(group_id) -> public.groups"]),
+        ("pins", ["(project_id) -> public.projects", "(group_id) -> public.groups"]),
+        (
+            "votes",
+            [
+                "(from_id) -> public.projects where from_type = 'Project'",
+                "(to_id) -> public.groups where to_type = 'Group'",
+            ],
+        ),
+    ] {
+        assert!(run.stdout.contains(&format!("'public.{table}' taken as")), "{}", run.stdout);
+        let (comment, rule) = shop.lines(&format!("public.{table}"));
+        assert!(comment.starts_with("# CHECK: "), "{comment}");
+        let why = shop.run(&["why", &format!("public.{table}"), "--json"]).exits(0).json();
+        let told = why["tables"][0]["ways"].as_array().expect("ways").iter();
+        let told: Vec<(&str, bool, &str)> = told
+            .map(|way| {
+                let text = |name: &str| way[name].as_str().unwrap_or_default();
+                (text("way"), way["taken"] == true, text("why"))
+            })
+            .collect();
+        for way in ways {
+            let (_, taken, why) =
+                told.iter().find(|(told, ..)| *told == way).unwrap_or_else(|| panic!("{told:?}"));
+            assert!(
+                *taken || why.ends_with("not taken, though it could be meant as well"),
+                "{way}: {why} ({rule})"
+            );
+        }
+    }
+}
+
 /// Rows for every guess; `{big}` makes a text of a number that a UUID or an array is compared with.
 const LOOSE: &str = "
 CREATE TABLE accounts (id integer PRIMARY KEY, name text);

@@ -43,6 +43,7 @@ mod rescue;
 mod saas;
 mod snapshot_store {
     //! The snapshot store, from the outside: what goes in comes out, by tenant, and damage is told by its name.
+    mod cost;
     mod damage;
     mod memory;
     mod reading;

@@ -175,6 +175,12 @@ impl Owners {
             _ => None,
         }
     }
+
+    /// Whether a row can lead to several tenants where it may have one only.
+    pub fn may_disagree(&self) -> bool {
+        let forks = |way: &OwnerPath| way.steps.iter().any(Step::forks);
+        self.belongs == Belongs::ToOne && (self.ways.len() > 1 || self.ways.iter().any(forks))
+    }
 }
 
 impl Tenancy {

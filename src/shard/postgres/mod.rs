@@ -28,7 +28,9 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
-use super::{Answer, Claim, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Wanted};
+use super::{
+    Answer, Claim, Climbs, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Tree, Wanted,
+};
 use crate::database::postgres::catalog::{self, Relations};
 use crate::database::postgres::connect::Target;
 use crate::database::postgres::pool::Pool;
@@ -85,6 +87,11 @@ impl Shard for PostgresShard {
     async fn probe(&self, probes: &[Probe], tables: &[Table]) -> Result<Vec<Option<Hits>>> {
         let relations = self.relations().await?;
         probe::probe(&mut *self.pool.lease().await?, &relations, probes, tables).await
+    }
+
+    async fn climb(&self, trees: &[Tree], tables: &[Table]) -> Result<Vec<Option<Climbs>>> {
+        let relations = self.relations().await?;
+        probe::climb(&mut *self.pool.lease().await?, &relations, trees, tables).await
     }
 
     async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>> {

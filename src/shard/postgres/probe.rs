@@ -12,9 +12,11 @@ use sqlx::{AssertSqlSafe, FromRow};
 use crate::database::postgres::catalog::{Relations, with_user_tables};
 use crate::database::postgres::error::failure;
 use crate::error::Result;
-use crate::limits::{PROBE_ROWS_MAX, PROBE_TIMEOUT, PROBES_ASKED_MAX, ROWS_COUNTED_MAX, TABLES_ASKED_MAX};
+use crate::limits::{
+    PROBE_LEVELS_MAX, PROBE_ROWS_MAX, PROBE_TIMEOUT, PROBES_ASKED_MAX, ROWS_COUNTED_MAX, TABLES_ASKED_MAX,
+};
 use crate::model::{Column, Link, Table, TableName, TypeKind, quote_identifier};
-use crate::shard::{Hits, Probe, Statistics, Wanted};
+use crate::shard::{Climbs, Hits, Probe, Statistics, Tree, Wanted};
 
 /// The planner's idea of each table's rows (-1: none yet), and the tables it inherits from.
 const SIZES: &str = concat!(
@@ -132,6 +134,34 @@ pub async fn probe(
     Ok(answers.into_iter().map(|answer| answer.map(hits)).collect())
 }
 
+/// What rows of trees say.
+pub async fn climb(
+    connection: &mut PgConnection,
+    relations: &Relations,
+    trees: &[Tree],
+    tables: &[Table],
+) -> Result<Vec<Option<Climbs>>> {
+    prepare(connection).await?;
+    let sizes = estimates(connection).await?;
+    let tables: HashMap<&TableName, &Table> = tables.iter().map(|table| (&table.name, table)).collect();
+    let select = |at: usize, tree: &Tree| {
+        let sample = sample(relations, &sizes, &tree.table, PROBE_ROWS_MAX)?;
+        let table = relations.from_item(&tree.table)?;
+        let own = tables.get(&tree.table);
+        Ok(climbing(at, tree, &sample, &table, &Types { child: own, parent: own }))
+    };
+    let answers: Vec<Option<ClimbRow>> = ask(connection, trees, PROBES_ASKED_MAX, &[], select).await?;
+    let climbs = |(_, rows, below, reach, apart): ClimbRow| Climbs {
+        rows: rows.unsigned_abs(),
+        below: below.unsigned_abs(),
+        reach: reach.unsigned_abs(),
+        apart: apart.unsigned_abs(),
+    };
+    Ok(answers.into_iter().map(|answer| answer.map(climbs)).collect())
+}
+
+type ClimbRow = (i32, i64, i64, i64, i64);
+
 async fn estimates(connection: &mut PgConnection) -> Result<Sizes> {
     let rows = sizes(connection).await?;
     Ok(rows.into_iter().map(|(schema, name, rows, ..)| (TableName::new(schema, name), rows)).collect())
@@ -193,6 +223,12 @@ impl<T, U> Numbered for (i32, T, U) {
     }
 }
 
+impl Numbered for ClimbRow {
+    fn number(&self) -> usize {
+        self.0.unsigned_abs() as usize
+    }
+}
+
 /// The table as `r` behind FROM: all of it, or blocks picked by chance that hold about three times the rows wanted.
 fn sample(relations: &Relations, sizes: &Sizes, table: &TableName, rows: u64) -> Result<String> {
     let item = format!("{} r", relations.from_item(table)?);
@@ -240,6 +276,59 @@ fn resolve(at: usize, link: &Link, sample: &str, parent: &str, types: &Types) ->
     format!(
         "SELECT {at}, count(*), count(*) FILTER (WHERE EXISTS (SELECT FROM {parent} p WHERE {})) FROM ({rows}) c",
         equal.join(" AND ")
+    )
+}
+
+/// `SELECT at, rows, rows that only have a row above them, those below an owned one, rows apart from the one above`.
+/// A row is followed upwards until one has a way of its own.
+fn climbing(at: usize, tree: &Tree, sample: &str, table: &str, types: &Types) -> String {
+    let column = |name: &str| types.child.and_then(|table| table.column(name)).cloned();
+    let quoted: Vec<String> = tree.link.columns.iter().map(|name| quote_identifier(name)).collect();
+    let hop = |row: &str| {
+        let each = quoted.iter().enumerate().map(|(number, name)| format!("{row}.{name} AS v{number}"));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let owned = |row: &str| {
+        let is_set = |columns: &Vec<String>| {
+            let each = columns.iter().map(|name| format!("{row}.{} IS NOT NULL", quote_identifier(name)));
+            each.collect::<Vec<_>>().join(" AND ")
+        };
+        let ways: Vec<String> = tree.own.iter().map(is_set).collect();
+        format!("({}) AS owned", ways.join(" OR "))
+    };
+    let tenant = tree.tenant.as_ref().map(|name| quote_identifier(name));
+    let set: Vec<String> = (0..quoted.len()).map(|number| format!("v{number} IS NOT NULL")).collect();
+    let pairs = tree.link.columns.iter().zip(&tree.link.parent_columns).enumerate();
+    let above = |row: &str| {
+        let equal = pairs.clone().map(|(number, (child, parent))| {
+            let (value, key) = (format!("{row}.v{number}"), format!("p.{}", quote_identifier(parent)));
+            equals(&value, &key, column(child).as_ref(), column(parent).as_ref(), false)
+        });
+        format!("JOIN {table} p ON {}", equal.collect::<Vec<_>>().join(" AND "))
+    };
+    let held = tenant.as_ref().map_or("NULL".to_owned(), |name| format!("r.{name}"));
+    let apart = tenant.as_ref().map_or("0".to_owned(), |name| {
+        let differ = format!("p.{name}::text OPERATOR(pg_catalog.<>) s.t");
+        format!("(SELECT count(*) FROM seen s {} WHERE {differ})", above("s"))
+    });
+    format!(
+        "SELECT {at}, c.* FROM (
+           WITH RECURSIVE seen AS MATERIALIZED (
+             SELECT row_number() OVER () AS n, {own}, {held}::text AS t, {hop} FROM {sample} LIMIT {PROBE_ROWS_MAX}),
+           up AS (
+             SELECT n, 0 AS level, owned, {values} FROM seen WHERE NOT owned AND {set}
+             UNION ALL
+             SELECT u.n, u.level + 1, {above_owned}, {above_hop} FROM up u {above}
+             WHERE NOT u.owned AND u.level < {PROBE_LEVELS_MAX})
+           SELECT (SELECT count(*) FROM seen), count(*) FILTER (WHERE level = 0),
+                  count(DISTINCT n) FILTER (WHERE owned), {apart} FROM up) c",
+        own = owned("r"),
+        hop = hop("r"),
+        values = (0..quoted.len()).map(|number| format!("v{number}")).collect::<Vec<_>>().join(", "),
+        set = set.join(" AND "),
+        above_owned = owned("p"),
+        above_hop = hop("p"),
+        above = above("u"),
     )
 }
 

@@ -31,7 +31,8 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use tokio::sync::Mutex;
 
 use super::{
-    Answer, Claim, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Trial, Wanted,
+    Answer, Claim, Climbs, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Tree, Trial,
+    Wanted,
 };
 use crate::database::sqlite::{Database, values};
 use crate::error::Result;
@@ -78,6 +79,10 @@ impl Shard for SqliteShard {
 
     async fn probe(&self, probes: &[Probe], _tables: &[Table]) -> Result<Vec<Option<Hits>>> {
         probe::probe(self, probes).await
+    }
+
+    async fn climb(&self, trees: &[Tree], _tables: &[Table]) -> Result<Vec<Option<Climbs>>> {
+        probe::climb(self, trees).await
     }
 
     async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>> {

@@ -9,10 +9,11 @@ use sqlx::{AssertSqlSafe, Row};
 use super::SqliteShard;
 use crate::error::Result;
 use crate::limits::{
-    PROBE_ROWS_MAX, PROBE_ROWS_READ_MAX, PROBES_ASKED_MAX, ROWS_COUNTED_MAX, TABLES_ASKED_MAX,
+    PROBE_LEVELS_MAX, PROBE_ROWS_MAX, PROBE_ROWS_READ_MAX, PROBES_ASKED_MAX, ROWS_COUNTED_MAX,
+    TABLES_ASKED_MAX,
 };
 use crate::model::{Link, Table, quote_identifier};
-use crate::shard::{Hits, Probe, Statistics, Wanted};
+use crate::shard::{Climbs, Hits, Probe, Statistics, Tree, Wanted};
 
 /// Counts the tables' rows, up to a bound.
 pub async fn statistics(shard: &SqliteShard, tables: &[Table]) -> Result<Statistics> {
@@ -52,6 +53,15 @@ pub async fn probe(shard: &SqliteShard, probes: &[Probe]) -> Result<Vec<Option<H
         Ok(Hits { rows: count(1)?, found: count(2)? })
     };
     ask(shard, probes, PROBES_ASKED_MAX, kind, resolve, hits).await
+}
+
+/// What rows of trees say.
+pub async fn climb(shard: &SqliteShard, trees: &[Tree]) -> Result<Vec<Option<Climbs>>> {
+    let climbs = |row: &SqliteRow| {
+        let count = |index| row.try_get::<i64, _>(index).map(i64::unsigned_abs);
+        Ok(Climbs { rows: count(1)?, below: count(2)?, reach: count(3)?, apart: count(4)? })
+    };
+    ask(shard, trees, PROBES_ASKED_MAX, |_| None, climbing, climbs).await
 }
 
 /// Asks for all items, many in a statement: `select` makes the SELECT of one, whose first column is its number;
@@ -122,5 +132,50 @@ fn resolve(at: usize, probe: &Probe) -> String {
     format!(
         "SELECT {at}, count(*), coalesce(sum(EXISTS (SELECT 1 FROM {} p WHERE {equal})), 0) FROM ({rows}) c",
         parent.quoted()
+    )
+}
+
+/// `SELECT at, rows, rows that only have a row above them, those below an owned one, rows apart from the one above`.
+/// A row is followed upwards until one has a way of its own.
+fn climbing(at: usize, tree: &Tree) -> String {
+    let table = tree.table.quoted();
+    let listed = |names: &[String], with: &dyn Fn(usize, String) -> String, between: &str| {
+        let quoted = names.iter().map(|name| quote_identifier(name)).enumerate();
+        quoted.map(|(number, name)| with(number, name)).collect::<Vec<_>>().join(between)
+    };
+    let Link { columns, parent_columns, .. } = &tree.link;
+    let owned = |row: &str| {
+        let is_set = |way: &Vec<String>| listed(way, &|_, name| format!("{row}.{name} IS NOT NULL"), " AND ");
+        tree.own.iter().map(is_set).collect::<Vec<_>>().join(" OR ")
+    };
+    let hop = |row: &str| listed(columns, &|number, name| format!("{row}.{name} AS v{number}"), ", ");
+    let above = |row: &str| {
+        let equal = |number: usize, name: String| format!("p.{name} = {row}.v{number}");
+        format!("JOIN {table} p ON {}", listed(parent_columns, &equal, " AND "))
+    };
+    let tenant = tree.tenant.as_ref().map(|name| quote_identifier(name));
+    let held = tenant.as_ref().map_or("NULL".to_owned(), |name| format!("r.{name}"));
+    let apart = tenant.as_ref().map_or("0".to_owned(), |name| {
+        format!("(SELECT count(*) FROM seen s {} WHERE p.{name} <> s.t)", above("s"))
+    });
+    format!(
+        "SELECT {at}, c.* FROM (
+           WITH RECURSIVE seen AS MATERIALIZED (
+             SELECT row_number() OVER () AS n, ({own}) AS owned, {held} AS t, {hop} FROM {table} r
+             LIMIT {PROBE_ROWS_MAX}),
+           up AS (
+             SELECT n, 0 AS level, owned, {values} FROM seen WHERE NOT owned AND {set}
+             UNION ALL
+             SELECT u.n, u.level + 1, ({above_owned}), {above_hop} FROM up u {above}
+             WHERE NOT u.owned AND u.level < {PROBE_LEVELS_MAX})
+           SELECT (SELECT count(*) FROM seen), count(CASE WHEN level = 0 THEN 1 END),
+                  count(DISTINCT CASE WHEN owned THEN n END), {apart} FROM up) c",
+        own = owned("r"),
+        hop = hop("r"),
+        values = listed(columns, &|number, _| format!("v{number}"), ", "),
+        set = listed(columns, &|number, _| format!("v{number} IS NOT NULL"), " AND "),
+        above_owned = owned("p"),
+        above_hop = hop("p"),
+        above = above("u"),
     )
 }

@@ -199,3 +199,88 @@ async fn live_rows_that_point_at_nothing_stop_nobody() {
     shop.apply(1).exits(0);
     assert_eq!(shop.bench.dump().await, expected);
 }
+
+/// Users and their sessions with keys that others can take: 1 is of site 7, 2 of 7 and 8, 4 of 9.
+const KEYS: &str = "
+CREATE TABLE sites (id {int} PRIMARY KEY, name text NOT NULL);
+CREATE TABLE users (id {int} PRIMARY KEY, email text NOT NULL UNIQUE);
+CREATE TABLE members (site_id {int} NOT NULL REFERENCES sites (id), user_id {int} NOT NULL REFERENCES users (id),
+    PRIMARY KEY (site_id, user_id));
+CREATE TABLE a_sessions (id {int} PRIMARY KEY, user_id {int}, token text UNIQUE);
+CREATE TABLE a_requests (id {int} PRIMARY KEY, session_id {int});
+INSERT INTO sites VALUES (7, 'seven'), (8, 'eight'), (9, 'nine');
+INSERT INTO users VALUES (1, 'ann@x'), (2, 'bob@x'), (4, 'di@x');
+INSERT INTO members VALUES (7, 1), (7, 2), (8, 2), (9, 4);
+INSERT INTO a_sessions VALUES (10, 1, 't10'), (20, 2, 't20'), (40, 4, 't40');
+";
+
+/// Sites 7 and 9 go with their users; bob's session ends. Somebody else takes ann's address, bob's next session his
+/// old token.
+const TAKE: &str = "DELETE FROM members WHERE site_id <> 8; DELETE FROM users WHERE id IN (1, 4);
+    DELETE FROM a_sessions; DELETE FROM sites WHERE id <> 8;
+    INSERT INTO users VALUES (50, 'ann@x'); INSERT INTO members VALUES (8, 50);
+    INSERT INTO a_sessions VALUES (60, 2, 't20')";
+
+/// A key of a referenced row that was taken since is found by the plan, and is in the way of its tenant alone. A row
+/// that stays away, since it hangs from a live one, needs its key no more.
+async fn a_taken_key_of_a_referenced_row_blocks_its_tenant_alone(bench: impl Bench) {
+    let shop = Shop::with(bench, KEYS, RULES).await;
+    shop.run(&["snapshot", "create"]).exits(0);
+    let before = shop.bench.dump().await;
+    shop.bench.run(TAKE).await;
+    let mut expected = shop.bench.dump().await;
+    let mut back = |rows: &[(&str, &str)]| {
+        for (table, start) in rows {
+            let found = before[*table].iter().filter(|row| row.trim_start_matches('(').starts_with(start));
+            let live = expected.get_mut(*table).expect("table");
+            live.extend(found.cloned());
+            live.sort();
+        }
+        expected.clone()
+    };
+    let plan = shop.plan(&["7", "9"]).exits(6);
+    let said = format!("{}{}", plan.stdout, plan.stderr);
+    assert!(said.contains("id=1 by id=50 of tenant 8"), "{said}");
+    assert!(!said.contains("id=20 by"), "{said}");
+    shop.apply(1).exits(0);
+    let with_nine = back(&[("sites", "9,"), ("users", "4,"), ("members", "9,"), ("a_sessions", "40,")]);
+    assert_eq!(shop.bench.dump().await, with_nine);
+    shop.run(&["verify", "plan.json"]).exits(0);
+
+    std::fs::remove_file(shop.path("plan.json")).expect("the plan that was carried out");
+    shop.bench.run("UPDATE users SET email = 'new@x' WHERE id = 50").await;
+    shop.plan(&["7"]).exits(0);
+    shop.apply(1).exits(0);
+    let mut with_seven = back(&[("sites", "7,"), ("users", "1,"), ("members", "7,"), ("a_sessions", "10,")]);
+    with_seven.insert("users".into(), shop.bench.dump().await["users"].clone());
+    assert_eq!(shop.bench.dump().await, with_seven);
+    assert!(with_seven["users"].iter().any(|row| row.contains("ann@x")), "{with_seven:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_taken_key_of_a_referenced_row_blocks_its_tenant_alone_on_postgres() {
+    a_taken_key_of_a_referenced_row_blocks_its_tenant_alone(Postgres::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_taken_key_of_a_referenced_row_blocks_its_tenant_alone_on_sqlite() {
+    a_taken_key_of_a_referenced_row_blocks_its_tenant_alone(Sqlite::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_hangs_from_a_referenced_row_without_a_primary_key_is_refused_by_name() {
+    let ddl = DDL.replace("a_requests (id {int} PRIMARY KEY", "a_requests (id {int}");
+    let shop = Shop::with(Postgres::new().await, &ddl, RULES).await;
+    shop.run(&["snapshot", "create"]).exits(0);
+    shop.bench.run(DELETE).await;
+    let before = shop.bench.dump().await;
+    let refused = shop.plan(&["7"]).exits(6);
+    assert!(
+        refused.error().starts_with(
+            "error: unable to plan for shard 'shop': table 'public.a_requests' has no primary key"
+        ),
+        "{}",
+        refused.error()
+    );
+    assert_eq!(shop.bench.dump().await, before);
+}

@@ -158,6 +158,54 @@ async fn not_null_may_stand_in_a_check_or_a_domain_and_a_value_may_come_by_defau
     assert_eq!(flagged(|c| c.has_default), ["of_domain", "dated", "counted"]);
 }
 
+/// A key that every leaf has is the table's; a unique one only if no two leaves can have the same.
+#[tokio::test]
+async fn keys_of_all_leaves_are_those_of_the_table() {
+    let facts = facts_of(
+        "create table kinds (id int primary key);
+         create table all_have (id int, at int, kind int) partition by range (at);
+         create table all_1 partition of all_have for values from (0) to (10) partition by list (at);
+         create table all_11 partition of all_1 default;
+         create table all_2 partition of all_have for values from (10) to (20);
+         alter table all_1 add primary key (at, id), add foreign key (kind) references kinds;
+         alter table all_2 add primary key (at, id), add unique (id),
+             add foreign key (kind) references kinds deferrable not valid;
+         alter table all_11 add unique (id);
+         create table some_have (id int, at int, kind int) partition by range (at);
+         create table some_1 partition of some_have for values from (0) to (10);
+         create table some_2 partition of some_have for values from (10) to (20);
+         alter table some_2 add primary key (at, id), add foreign key (kind) references kinds;
+         create table alone (id int, kind int) partition by list (id);
+         create table alone_1 partition of alone default;
+         alter table alone_1 add primary key (id), add foreign key (kind) references kinds;",
+    )
+    .await;
+    let shown = |table: &str| {
+        let table = find_table(&facts, &name(table)).expect("table");
+        let unique: Vec<String> = table
+            .unique_keys
+            .iter()
+            .map(|key| format!("{} {:?} {}", key.name, key.columns, key.predicate.is_some()))
+            .collect();
+        let foreign: Vec<String> = table
+            .foreign_keys
+            .iter()
+            .map(|key| format!("{} {} {}", key.name, key.validated, key.deferrable))
+            .collect();
+        let parts: Vec<&str> = table.partition_keys.iter().map(|part| part.key.name.as_str()).collect();
+        (table.primary_key.join(" "), unique.join(", "), foreign.join(", "), parts.join(", "))
+    };
+    let expected = |primary: &str, unique: &str, foreign: &str, parts: &str| {
+        (primary.to_owned(), unique.to_owned(), foreign.to_owned(), parts.to_owned())
+    };
+    assert_eq!(
+        shown("public.all_have"),
+        expected("at id", "all_11_id_key [] true, all_2_id_key [] true", "all_1_kind_fkey false false", "")
+    );
+    assert_eq!(shown("public.some_have"), expected("", "some_2_pkey [] true", "", "some_2_kind_fkey"));
+    assert_eq!(shown("public.alone"), expected("id", "", "alone_1_kind_fkey true false", ""));
+}
+
 /// Two rows collide in an index when its operators hold between its terms: all that is needed to ask for it.
 #[tokio::test]
 async fn unique_and_exclusion_keys_tell_what_they_compare() {

@@ -40,7 +40,7 @@ impl Totals {
         let links = || tables.iter().flat_map(|table| &table.links);
         let either = |rule: &Rule| matches!(rule, Rule::Ways(ways) if ways.len() > 1);
         let restored = |t: usize| gone[t].iter().any(|gone| *gone);
-        let kinds: [(&str, bool); 9] = [
+        let kinds: [(&str, bool); 12] = [
             ("alternative owners", rules().any(either)),
             (
                 "referenced rows",
@@ -54,6 +54,12 @@ impl Totals {
             (
                 "cycles",
                 tables.iter().enumerate().any(|(t, table)| table.links.iter().any(|link| link.parent >= t)),
+            ),
+            ("disputed rows left by an owner", left_by_an_owner(tables, gone)),
+            ("trees", (0..tables.len()).any(|t| tables[t].up.is_some() && restored(t))),
+            (
+                "trees of composite keys",
+                (0..tables.len()).any(|t| is_composite_tree(&tables[t]) && restored(t)),
             ),
             ("four levels", (0..tables.len()).any(|t| level(tables, t) >= 4)),
         ];
@@ -87,11 +93,26 @@ impl fmt::Display for Totals {
     }
 }
 
+/// Whether a row that several claimed has stayed and looks like another's, or like nobody's, meanwhile.
+fn left_by_an_owner(tables: &[Table], gone: &[Vec<bool>]) -> bool {
+    let (before, after) = (owners(tables), owners(&neighbours::without(tables, gone)));
+    let has_changed = |t: &usize| {
+        let left = before[*t].iter().zip(&gone[*t]).filter(|(_, gone)| !**gone).map(|(owners, _)| owners);
+        left.zip(&after[*t]).any(|(before, after)| before.len() > 1 && after.len() < 2)
+    };
+    (0..tables.len()).filter(|t| !is_common(tables, *t)).any(|t| has_changed(&t))
+}
+
+fn is_composite_tree(table: &Table) -> bool {
+    table.up.is_some_and(|up| table.links[up].columns.len() > 1)
+}
+
 /// Hops to the root.
 fn level(tables: &[Table], t: usize) -> usize {
     let Rule::Ways(ways) = &tables[t].rule else { return 0 };
     let hops = ways.iter().map(|way| match way {
         Way::Direct(_) => 1,
+        Way::Link(link) if tables[t].is_up(*link) => 1,
         Way::Link(link) => 1 + level(tables, tables[t].links[*link].parent),
     });
     hops.max().unwrap_or(0)

@@ -21,16 +21,22 @@ pub fn write(filler: &mut Filler, gone: &mut [Vec<bool>], victims: &BTreeSet<Str
     statements
 }
 
-/// A live row that no victim has a part in.
-fn pick(filler: &mut Filler, gone: &[Vec<bool>], victims: &BTreeSet<String>, t: usize) -> Option<usize> {
+/// A live row that no victim owns. With `disputed`, also one that a victim has a part in beside others.
+fn pick(
+    filler: &mut Filler,
+    gone: &[Vec<bool>],
+    victims: &BTreeSet<String>,
+    t: usize,
+    disputed: bool,
+) -> Option<usize> {
     let owners = owners(&filler.tables);
-    let rows: Vec<usize> =
-        (0..gone[t].len()).filter(|r| !gone[t][*r] && owners[t][*r].is_disjoint(victims)).collect();
+    let is_theirs = |owners: &BTreeSet<String>| disputed && owners.len() > 1 || owners.is_disjoint(victims);
+    let rows: Vec<usize> = (0..gone[t].len()).filter(|r| !gone[t][*r] && is_theirs(&owners[t][*r])).collect();
     (!rows.is_empty()).then(|| rows[filler.rng.usize(0..rows.len())])
 }
 
 fn change(filler: &mut Filler, gone: &[Vec<bool>], victims: &BTreeSet<String>, t: usize) -> String {
-    let Some(r) = pick(filler, gone, victims, t) else { return String::new() };
+    let Some(r) = pick(filler, gone, victims, t, true) else { return String::new() };
     let table = &mut filler.tables[t];
     let payload = table.columns.iter().position(|column| column.fill == Fill::Payload);
     let Some(column) = payload.filter(|_| !table.primary_key.is_empty()) else { return String::new() };
@@ -42,7 +48,7 @@ fn change(filler: &mut Filler, gone: &[Vec<bool>], victims: &BTreeSet<String>, t
 
 /// Deletes a row that nobody names, and that says of no other row whose it is.
 fn remove(filler: &mut Filler, gone: &mut [Vec<bool>], victims: &BTreeSet<String>, t: usize) -> String {
-    let Some(r) = pick(filler, gone, victims, t) else { return String::new() };
+    let Some(r) = pick(filler, gone, victims, t, false) else { return String::new() };
     let table = &filler.tables[t];
     let named = filler.tables.iter().any(|child| {
         let links = child.links.iter().filter(|link| link.parent == t);
@@ -74,11 +80,13 @@ fn add(filler: &mut Filler, gone: &mut [Vec<bool>], victims: &BTreeSet<String>, 
     let tenant = (!survivors.is_empty()).then(|| survivors[filler.rng.usize(0..survivors.len())]);
     let Some(row) = filler.row(t, tenant, Some(&live)) else { return String::new() };
     let before = owners(&filler.tables);
+    let haunted = ghosts(&filler.tables, gone, victims);
     filler.tables[t].rows.push(row.clone());
     gone[t].push(false);
     let mut after = owners(&filler.tables);
     let own = after[t].pop().expect("the new row's owners");
-    let fits = own.is_disjoint(victims) && before == after && no_ghosts(&filler.tables, gone, victims);
+    let still = ghosts(&filler.tables, gone, victims);
+    let fits = own.is_disjoint(victims) && before == after && still == haunted;
     if !fits {
         filler.tables[t].rows.pop();
         gone[t].pop();
@@ -87,11 +95,11 @@ fn add(filler: &mut Filler, gone: &mut [Vec<bool>], victims: &BTreeSet<String>, 
     sql::insert(&filler.tables[t], &[&row])
 }
 
-/// Whether no live row looks like a victim's.
-fn no_ghosts(tables: &[Table], gone: &[Vec<bool>], victims: &BTreeSet<String>) -> bool {
+/// How many live rows look like a victim's: disputed ones of which one side is gone.
+fn ghosts(tables: &[Table], gone: &[Vec<bool>], victims: &BTreeSet<String>) -> usize {
     let left = without(tables, gone);
     let ghosts = deleted(&left, &owners(&left), victims);
-    !ghosts.iter().flatten().any(|ghost| *ghost)
+    ghosts.iter().flatten().filter(|ghost| **ghost).count()
 }
 
 /// The tables without the rows that are marked.

@@ -67,7 +67,7 @@ pub fn is_common(tables: &[Table], t: usize) -> bool {
         Rule::Referenced(_) => true,
         Rule::Ways(ways) => ways.iter().any(|way| match way {
             Way::Direct(_) => false,
-            Way::Link(link) => is_common(tables, tables[t].links[*link].parent),
+            Way::Link(link) => !tables[t].is_up(*link) && is_common(tables, tables[t].links[*link].parent),
         }),
         _ => false,
     }

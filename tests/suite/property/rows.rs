@@ -278,8 +278,7 @@ impl<'a> Filler<'a> {
 }
 
 /// Rows that name, by a key that the database checks, a row that is not there or that comes back with a tenant which
-/// waits for the row's own; and rows that will look like a victim's once the rest is deleted, or when some of it is
-/// back.
+/// waits for the row's own.
 fn impossible(
     tables: &[Table],
     owners: &Owners,
@@ -294,13 +293,10 @@ fn impossible(
         let mut later = later[t].iter();
         let mut verdicts = Vec::new();
         for (r, row) in table.rows.iter().enumerate() {
-            let ghost = !gone[t][r] && {
+            // Disputed, and nothing is left of its owners but perhaps one that is to come back.
+            let lost = !gone[t][r] && {
                 let later = later.next().expect("a row that is left");
-                // One that two victims share, once the first of them is back.
-                let shared = owners[t][r].iter().any(|tenant| victims.contains(tenant));
-                let ghost = shared && !is_common(tables, t) && later.len() < 2;
-                later.is_subset(victims)
-                    && (ghost || !later.is_empty() && (later.len() == 1 || is_common(tables, t)))
+                !owners[t][r].is_empty() && later.is_subset(victims)
             };
             let broken = table.links.iter().filter(|link| link.enforced != Enforced::No).any(|link| {
                 let complete = link.columns.iter().all(|column| row[*column].is_some());
@@ -312,12 +308,14 @@ fn impossible(
                         && !owners[t][r].is_subset(bringers)
                         && bringers.is_disjoint(&orderly)
                 };
-                // A row that several have a part in, left behind alone.
-                let dangles =
-                    |parent: &usize| !gone[t][r] && is_common(tables, t) && gone[link.parent][*parent];
+                // A row left behind that the database would not have left so.
+                let dangles = |parent: &usize| {
+                    let left = !gone[t][r] && (lost || is_common(tables, t));
+                    left && gone[link.parent][*parent]
+                };
                 complete && (named.is_empty() || named.iter().any(elsewhere) || named.iter().any(dangles))
             });
-            verdicts.push(ghost || broken);
+            verdicts.push(broken);
         }
         bad.push(verdicts);
     }

@@ -1,5 +1,6 @@
-//! Random schemas: what `world` can hold, in any mixture. A table only leads to tables before it; links back (to
-//! itself, to later tables) never say who owns a row, so that rules have no cycles while foreign keys may.
+//! Random schemas: what `world` can hold, in any mixture. A table only leads to tables before it and, where it is a
+//! tree, to itself; other links back (to itself, to later tables) never say who owns a row, so that rules have no
+//! cycles while foreign keys may.
 
 use fastrand::Rng;
 
@@ -31,7 +32,7 @@ const WAYS_MAX: usize = 24;
 type Make = fn(&mut Maker);
 
 /// Kinds of tables, and how often of a hundred.
-const KINDS: [(u8, Make); 9] = [
+const KINDS: [(u8, Make); 10] = [
     (8, Maker::shared),
     (4, Maker::excluded),
     (20, Maker::direct),
@@ -41,6 +42,7 @@ const KINDS: [(u8, Make); 9] = [
     (8, Maker::polymorphic),
     (5, Maker::array),
     (9, Maker::referenced),
+    (12, Maker::tree),
 ];
 
 /// The root first, then three to eight tables or a few more.
@@ -127,11 +129,15 @@ impl Maker {
         self.tables.push(table);
     }
 
-    /// How many ways lead from a table to the root.
+    /// How many ways lead from a table to the root. The way up a tree repeats the others.
     fn ways(&self, table: &Table) -> usize {
         match &table.rule {
             Rule::Root => 1,
-            Rule::Ways(ways) => ways.iter().map(|way| self.hops(table, *way)).sum(),
+            Rule::Ways(ways) => {
+                let up = |way: &Way| matches!(way, Way::Link(link) if table.is_up(*link));
+                let once: usize = ways.iter().filter(|way| !up(way)).map(|way| self.hops(table, *way)).sum();
+                if ways.iter().any(up) { 2 * once } else { once }
+            }
             Rule::Referenced(by) => by.iter().map(|(child, _)| self.ways(&self.tables[*child])).sum(),
             Rule::Shared | Rule::Excluded => 0,
         }
@@ -360,6 +366,41 @@ impl Maker {
         });
         table.rule = Rule::Ways(vec![Way::Link(table.links.len() - 1)]);
         self.push(table, false);
+    }
+
+    /// Rows below rows of the same table, which have the tenants of those above them, too.
+    fn tree(&mut self) {
+        let mut table = self.table();
+        let composite = self.chance(50);
+        let way = if composite || self.chance(50) {
+            Way::Direct(self.tenant_column(&mut table, composite))
+        } else {
+            let (parent, how) = (self.parent(), self.enforced());
+            Way::Link(self.link(&mut table, parent, false, how))
+        };
+        if let Way::Direct(site) = way
+            && composite
+        {
+            let number = table.add("nr", Kind::Int4, true, Fill::Serial);
+            table.primary_key = vec![site, number];
+        }
+        table.rule = Rule::Ways(vec![way]);
+        self.push(table, true);
+        let tree = self.tables.len() - 1;
+        let mut table = self.tables[tree].clone();
+        // With a column of its own for each part of the key, a row can be below another tenant's.
+        if self.chance(50) {
+            table.one_of = vec![0];
+        }
+        let how = self.enforced();
+        let up = self.link(&mut table, tree, false, how);
+        table.one_of.clear();
+        if 2 * self.ways(&table) <= WAYS_MAX {
+            table.up = Some(up);
+            table.rule =
+                Rule::Ways(if self.rng.bool() { vec![way, Way::Link(up)] } else { vec![Way::Link(up), way] });
+        }
+        self.tables[tree] = table;
     }
 
     /// Users, their memberships, and often their sessions.

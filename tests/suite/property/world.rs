@@ -121,6 +121,8 @@ pub struct Table {
     pub uniques: Vec<Vec<usize>>,
     pub links: Vec<Link>,
     pub rule: Rule,
+    /// The link to the row above, of whose tenant a row is as well.
+    pub up: Option<usize>,
     /// Alternatives of which exactly one is set, by a check.
     pub one_of: Vec<usize>,
     /// The column by which the table is partitioned, twice where there are sub-partitions.
@@ -138,6 +140,7 @@ impl Table {
             uniques: Vec::new(),
             links: Vec::new(),
             rule: Rule::Shared,
+            up: None,
             one_of: Vec::new(),
             partitioned_by: None,
             rows: Vec::new(),
@@ -158,6 +161,11 @@ impl Table {
     pub fn keys(&self) -> Vec<Vec<usize>> {
         let primary = (!self.primary_key.is_empty()).then(|| self.primary_key.clone());
         primary.into_iter().chain(self.uniques.iter().cloned()).collect()
+    }
+
+    /// Whether a link leads to a row above, in a tree that says whose its rows are.
+    pub fn is_up(&self, link: usize) -> bool {
+        self.up == Some(link)
     }
 
     pub fn is_owned(&self) -> bool {

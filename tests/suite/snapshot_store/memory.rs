@@ -293,11 +293,15 @@ pub fn instant(text: &str) -> Timestamp {
     text.parse().expect("instant")
 }
 
-/// A store that counts the bytes it hands out, and whose disk can be full.
+/// A store that counts what it hands out, and whose disk can be full.
 #[derive(Debug)]
 pub struct Watched {
     inner: LocalFileSystem,
     pub bytes_read: AtomicU64,
+    /// Reads of ranges, how many ranges they named, and the bytes of the largest read.
+    pub reads: AtomicU64,
+    pub ranges: AtomicU64,
+    pub bytes_at_once: AtomicU64,
     pub puts_left: AtomicU64,
 }
 
@@ -306,8 +310,18 @@ impl Watched {
         Arc::new(Self {
             inner: LocalFileSystem::new_with_prefix(folder).expect("folder"),
             bytes_read: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+            ranges: AtomicU64::new(0),
+            bytes_at_once: AtomicU64::new(0),
             puts_left: AtomicU64::new(u64::MAX),
         })
+    }
+
+    /// Counts from here.
+    pub fn forget(&self) {
+        for count in [&self.bytes_read, &self.reads, &self.ranges, &self.bytes_at_once] {
+            count.store(0, Ordering::SeqCst);
+        }
     }
 }
 
@@ -359,6 +373,9 @@ impl ObjectStore for Watched {
     ) -> object_store::Result<Vec<Bytes>> {
         let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
         self.bytes_read.fetch_add(bytes, Ordering::SeqCst);
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.ranges.fetch_add(ranges.len() as u64, Ordering::SeqCst);
+        self.bytes_at_once.fetch_max(bytes, Ordering::SeqCst);
         self.inner.get_ranges(location, ranges).await
     }
 

@@ -7,15 +7,16 @@
 //! feeds    ┘   (writes: what a trigger's function seems to write)
 //! ```
 //!
-//! A partitioned table is one logical table: its leaves are left out, and what hangs on a leaf (a trigger, a
-//! key that points at it) is told of the root. Temporary tables, system schemas and the engine's own schema
-//! are left out. The connection's `search_path` must be `pg_catalog`, so that type names are spelled with
+//! A partitioned table is one logical table: its leaves are left out, and what hangs on a leaf (a trigger, a key of
+//! its own or one that points at it) is told of the root. Temporary tables, system schemas and the engine's own
+//! schema are left out. The connection's `search_path` must be `pg_catalog`, so that type names are spelled with
 //! their schema.
 
 mod columns;
 mod feeds;
 mod keys;
 pub mod large_objects;
+mod leaves;
 mod writes;
 
 use std::collections::{BTreeMap, HashMap};
