@@ -9,7 +9,8 @@ use futures::stream::BoxStream;
 use reinstate::error::Result;
 use reinstate::model::{ForeignKey, OwnedTable, PlanHash, Table, TenantId, TypeKind};
 use reinstate::shard::{
-    Answer, Claim, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Trial, Wanted,
+    Answer, Claim, Climbs, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Tree, Trial,
+    Wanted,
 };
 
 /// Turns triggers off as soon as a session begins.
@@ -39,6 +40,10 @@ impl Shard for Quiet {
 
     async fn probe(&self, probes: &[Probe], tables: &[Table]) -> Result<Vec<Option<Hits>>> {
         self.0.probe(probes, tables).await
+    }
+
+    async fn climb(&self, trees: &[Tree], tables: &[Table]) -> Result<Vec<Option<Climbs>>> {
+        self.0.climb(trees, tables).await
     }
 
     async fn live_rows(&self, table: &OwnedTable, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>> {
