@@ -191,13 +191,15 @@ async fn rescue(
     let approved = rails::approve(plan, Some(detected.len()))?;
     let (_running, stop) = watch::channel(false);
     let dropped = stage.folder().join("plan.dropped");
-    let settings = replay::Options { jobs: options.jobs, verify: replay::VerifyAt::BeforeCommit, stop, dropped };
+    let settings =
+        replay::Options { jobs: options.jobs, verify: replay::VerifyAt::BeforeCommit, stop, dropped };
     let outcome = restore::restore(config, &approved, &settings, progress.clone()).await?;
     times.apply = begun_at.elapsed();
 
     progress.note("verifying, independently of what wrote");
     let begun_at = Instant::now();
-    let certificates = restore::prove(config, approved.plan(), |_| true, options.jobs, progress.as_ref()).await?;
+    let certificates =
+        restore::prove(config, approved.plan(), |_| true, options.jobs, progress.as_ref()).await?;
     let folder: PathBuf = stage.folder().join("certificates");
     for certificate in &certificates {
         certificate.write(&folder)?;

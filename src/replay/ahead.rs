@@ -29,9 +29,10 @@ impl<'a> Ahead<'a> {
         tenant: &'a TenantId,
     ) -> Result<Self> {
         // Adapted and settled rows are read in ways of their own; a choice is made inside the transaction.
-        let plain = part.tables.iter().filter(|rows| {
-            rows.settled.is_none() && !planned.adaptations.contains_key(&rows.table)
-        });
+        let plain = part
+            .tables
+            .iter()
+            .filter(|rows| rows.settled.is_none() && !planned.adaptations.contains_key(&rows.table));
         let waiting = plain.filter_map(|rows| {
             let owned = planned.tables.iter().find(|owned| owned.table.name == rows.table)?;
             (owned.owners.belongs == Belongs::ToOne).then_some((owned, rows.bytes))
@@ -43,7 +44,9 @@ impl<'a> Ahead<'a> {
 
     async fn fill(&mut self) -> Result<()> {
         let mut bytes: u64 = self.reading.iter().map(|(_, bytes, _)| bytes).sum();
-        while let Some((owned, more)) = self.waiting.pop_front_if(|(_, more)| bytes + *more <= READ_AHEAD_BYTES_MAX) {
+        while let Some((owned, more)) =
+            self.waiting.pop_front_if(|(_, more)| bytes + *more <= READ_AHEAD_BYTES_MAX)
+        {
             let rows = extract::tenant_rows(self.source, &owned.table, self.tenant).await?;
             self.reading.push_back((&owned.table.name, more, rows));
             bytes += more;

@@ -108,7 +108,8 @@ impl Steps<'_> {
             session.disable_triggers().await?;
             proof = Some(Proof::new(tables.iter().map(|(owned, _)| *owned).collect(), &self.tenant.id));
         }
-        let mut work = Work { ahead, choice, proof, cleared: Cleared::new(), dropped: vec![], sequences: vec![] };
+        let mut work =
+            Work { ahead, choice, proof, cleared: Cleared::new(), dropped: vec![], sequences: vec![] };
         for (owned, rows) in tables.iter().copied() {
             self.settle(session, owned, &mut work.choice).await?;
             let found = match &rows.settled {

@@ -5,9 +5,9 @@
 use async_trait::async_trait;
 
 use super::Shard;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::wire::Tuples;
-use crate::model::{ForeignKey, OwnedTable, Owners, QueueLink, Table, TenantId, UniqueKey};
+use crate::model::{ForeignKey, OwnedTable, Owners, QueueLink, Table, TableName, TenantId, UniqueKey};
 
 /// Rows to ask about: in the shape of `owned.table`, at most one chunk of them.
 #[derive(Clone, Copy)]
@@ -83,4 +83,13 @@ impl Ask for &dyn Shard {
     async fn ask(&mut self, rows: &Rows<'_>, question: &Question<'_>) -> Result<Vec<Answer>> {
         Shard::ask(*self, rows, question).await
     }
+}
+
+/// Where restored rows would point, nobody knows.
+pub(super) fn unknown_default(table: &TableName, column: &str, key: &ForeignKey) -> Error {
+    Error::undecided(format!(
+        "unable to tell where rows of '{table}' would point by foreign key '{}': its column '{column}' is new, and its default is no constant",
+        key.name
+    ))
+    .hint("declare a value for the column in [shards.NAME.drift] of the configuration")
 }

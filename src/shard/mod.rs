@@ -2,7 +2,7 @@
 //! counts as equal is decided by `plan` and `replay`.
 //!
 //! ```text
-//! Shard     facts(), live_rows(), ask(rows), read()            read-only
+//! Shard     facts(), live_rows(), ask(rows), pointing(), trial(), read()   read-only
 //!           statistics(), values(), probe(), climb()           for `init`: sampled, bounded
 //!           prepare_journal(), journal()                       the engine's own schema
 //!           begin(tenant) ──► Session   one transaction
@@ -20,6 +20,7 @@ mod ask;
 pub mod postgres;
 mod probe;
 pub mod sqlite;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -41,6 +42,7 @@ use crate::model::{
 pub use ask::{Answer, Ask, LiveRow, Question, Rows};
 
 pub use probe::{Climbs, Hits, Probe, Statistics, Tree, Wanted};
+pub use trial::{Refusal, Refused, Trial};
 
 /// What a shard is, as read from its catalog in a few queries.
 #[derive(Clone, Debug)]
@@ -200,6 +202,14 @@ pub trait Shard: Send + Sync {
 
     /// What the live tables say about rows that may be missing there.
     async fn ask(&self, rows: &Rows<'_>, question: &Question<'_>) -> Result<Vec<Answer>>;
+
+    /// Positions of the rows that point, by this key, at one of `parents`, none of which need be live.
+    async fn pointing(&self, rows: &Rows<'_>, key: &ForeignKey, parents: &Rows<'_>) -> Result<Vec<usize>>;
+
+    /// Tries rows before they are written; none where the server can be asked for all that it demands.
+    async fn trial(&self) -> Result<Option<Box<dyn Trial>>> {
+        Ok(None)
+    }
 
     /// Live rows of one tenant, with [`Table::arrow_schema_hashed`]. This is the independent verification's eye: it
     /// reads with ordinary SELECT statements on a connection of its own, and shares nothing with [`Session`].

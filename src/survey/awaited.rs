@@ -6,6 +6,8 @@
 //! ```
 //!
 //! Ties are few. Where there are none, nothing is read again; else each distinct key that is sought is held in memory.
+//! Keys of which bytes do not tell whether they are equal are matched by the database (`matched.rs`), those of the
+//! tenant's own rows too.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,11 +15,12 @@ use futures::StreamExt;
 
 use super::Surveyed;
 use super::keys::KeyOf;
+use super::matched::Reading;
 use super::standing::{Open, Tallies, Unanswered};
 use super::tombstones::Erased;
 use crate::error::Result;
 use crate::extract;
-use crate::model::{ChunkStream, OwnedTable, TableName, TenantId};
+use crate::model::{ChunkStream, OwnedTable, Table, TableName, TenantId};
 use crate::plan::TableDrift;
 use crate::plan::conflict::{Finding, Reason};
 
@@ -45,7 +48,8 @@ impl Surveyed {
     ) -> Result<Found> {
         let tenants: Vec<TenantId> = open.iter().map(|(tenant, _)| tenant.clone()).collect();
         let mut sought: HashMap<Place, Sought> = HashMap::new();
-        for (hash, open) in open.iter().flat_map(|(_, left)| left.0.iter().flat_map(|(_, open)| open)) {
+        let all = open.iter().flat_map(|(_, left)| left.0.iter().flat_map(|(_, open)| open));
+        for (hash, open) in all.filter(|(_, open)| open.asked.is_none()) {
             sought.entry(open.place()).or_default().entry(*hash).or_default();
         }
         for owned in involved {
@@ -55,12 +59,21 @@ impl Surveyed {
                 }
             }
         }
+        let reading = Reading { involved, drift, tenants: &tenants };
+        let matched = self.matched(&reading, erased, &open).await?;
         let mut found = Found::new();
         for (tenant, left) in open {
             for (table, open) in left.0.into_iter().filter(|(_, open)| !open.is_empty()) {
                 let mut tallies = Tallies::default();
                 for (hash, open) in open {
-                    let tenants = sought.get(&open.place()).and_then(|keys| keys.get(&hash));
+                    let tenants = match &open.asked {
+                        None => sought.get(&open.place()).and_then(|keys| keys.get(&hash)),
+                        Some(_) => matched.get(&(tenant.clone(), table.clone(), open.key.name.clone(), hash)),
+                    };
+                    // Its own rows are compared with such a key only now.
+                    if tenants.is_some_and(|tenants| tenants.contains(&tenant)) {
+                        continue;
+                    }
                     let (key, parent) = (open.key.name, open.key.parent);
                     let reason = match tenants.filter(|tenants| !tenants.is_empty()) {
                         None => Reason::NoParent { key, parent },
@@ -74,6 +87,20 @@ impl Surveyed {
             }
         }
         Ok(found)
+    }
+
+    /// The rows of a tenant as they are written.
+    pub(super) async fn rows_to_write(
+        &self,
+        table: &Table,
+        changed: &TableDrift,
+        tenant: &TenantId,
+    ) -> Result<ChunkStream> {
+        let Some(adaptation) = &changed.drift.adaptation else {
+            return extract::tenant_rows(&self.source, table, tenant).await;
+        };
+        let chunks = extract::adapted_rows(&self.source, adaptation, table, tenant).await?;
+        Ok(chunks.map(|chunk| Ok(chunk?.adapted)).boxed())
     }
 
     /// Who of the tenants brings the keys that are sought in these columns of a table.
@@ -92,13 +119,7 @@ impl Surveyed {
         let table = self.written(name, changed)?;
         let Some(key) = KeyOf::new(&table, columns) else { return Ok(()) };
         for tenant in tenants.iter().filter(|tenant| self.rows_in_snapshot(tenant, name) > 0) {
-            let mut chunks: ChunkStream = match &changed.drift.adaptation {
-                None => extract::tenant_rows(&self.source, &table, tenant).await?,
-                Some(adaptation) => {
-                    let chunks = extract::adapted_rows(&self.source, adaptation, &table, tenant).await?;
-                    chunks.map(|chunk| Ok(chunk?.adapted)).boxed()
-                }
-            };
+            let mut chunks = self.rows_to_write(&table, changed, tenant).await?;
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk?;
                 let erased = erased.rows(&table, &chunk.batch);

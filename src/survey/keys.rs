@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::wire::{Tuples, fields, push_tuple};
-use crate::model::{ForeignKey, Table, TypeKind, row_hash};
+use crate::model::{Column, ForeignKey, Table, TypeKind, row_hash};
 
 /// Some columns of a table's tuples.
 pub struct KeyOf {
@@ -82,26 +82,82 @@ pub fn identity(table: &Table) -> Option<KeyOf> {
     if table.primary_key.is_empty() { None } else { KeyOf::new(table, &table.primary_key) }
 }
 
-/// Whether keys of both sides are equal exactly if their wire forms are. Not so for numbers with a scale, padded or
-/// caseless text, and types that only the server knows: there, nothing is said about keys inside the tenant's rows.
-pub(super) fn is_exact(child: &Table, key: &ForeignKey, parent: &Table) -> bool {
+/// What the wire forms of two keys say of their values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Likeness {
+    /// Nothing: types differ, or a value is computed.
+    Unknown,
+    /// Equal bytes are equal values; others may be too: 1.0 and 1.00, caseless and padded text.
+    EqualBytes,
+    /// Values are equal exactly if their bytes are.
+    Exact,
+}
+
+/// How both sides of a foreign key compare. What is not exact, the database is asked in the end.
+pub(super) fn likeness(child: &Table, key: &ForeignKey, parent: Option<&Table>) -> Likeness {
     let pairs = key.columns.iter().zip(&key.parent_columns);
-    let mut pairs = pairs.map(|(own, theirs)| (child.column(own), parent.column(theirs)));
-    pairs.all(|(own, theirs)| match (own, theirs) {
-        (Some(own), Some(theirs)) => match (own.kind, theirs.kind) {
-            (TypeKind::Text, TypeKind::Text) => {
-                let plain = |name: &str| !name.starts_with("character(") && !name.contains("citext");
-                plain(&own.type_name) && plain(&theirs.type_name)
-            }
-            (
-                TypeKind::Int16 | TypeKind::Int32 | TypeKind::Int64,
-                TypeKind::Int16 | TypeKind::Int32 | TypeKind::Int64,
-            ) => true,
-            (TypeKind::Uuid, TypeKind::Uuid)
-            | (TypeKind::Bytes, TypeKind::Bytes)
-            | (TypeKind::Date, TypeKind::Date) => true,
-            _ => false,
-        },
-        _ => false,
-    })
+    let of = |(own, theirs): (&String, &String)| {
+        let stored = |table: &Table, name: &str| table.stored_columns().find(|it| it.name == name).cloned();
+        let (own, theirs) = (stored(child, own)?, stored(parent?, theirs)?);
+        Some(of_columns(&own, &theirs))
+    };
+    pairs.map(|pair| of(pair).unwrap_or(Likeness::Unknown)).min().unwrap_or(Likeness::Unknown)
+}
+
+fn of_columns(own: &Column, theirs: &Column) -> Likeness {
+    let is_integer = |kind| matches!(kind, TypeKind::Int16 | TypeKind::Int32 | TypeKind::Int64);
+    let is_text =
+        |column: &Column| column.type_name == "text" || column.type_name.starts_with("character varying");
+    match (own.kind, theirs.kind) {
+        (own, theirs) if is_integer(own) && is_integer(theirs) => Likeness::Exact,
+        (TypeKind::Uuid, TypeKind::Uuid)
+        | (TypeKind::Bytes, TypeKind::Bytes)
+        | (TypeKind::Date, TypeKind::Date) => Likeness::Exact,
+        (a, b) if a == b && (own.type_name == theirs.type_name || is_text(own) && is_text(theirs)) => {
+            Likeness::EqualBytes
+        }
+        _ => Likeness::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TableName;
+
+    #[test]
+    fn bytes_say_of_values_what_their_types_allow() {
+        use TypeKind as K;
+        for (own, theirs, expected) in [
+            (("integer", K::Int32), ("bigint", K::Int64), Likeness::Exact),
+            (("uuid", K::Uuid), ("uuid", K::Uuid), Likeness::Exact),
+            (("numeric", K::Opaque), ("numeric", K::Opaque), Likeness::EqualBytes),
+            (("text", K::Text), ("character varying(9)", K::Text), Likeness::EqualBytes),
+            (("character(3)", K::Text), ("text", K::Text), Likeness::Unknown),
+            (("numeric", K::Opaque), ("integer", K::Int32), Likeness::Unknown),
+            (("timestamp", K::Timestamp), ("timestamptz", K::TimestampTz), Likeness::Unknown),
+        ] {
+            let (own, theirs) = (Column::new("a", own.0, own.1), Column::new("b", theirs.0, theirs.1));
+            assert_eq!(of_columns(&own, &theirs), expected, "{} {}", own.type_name, theirs.type_name);
+        }
+    }
+
+    #[test]
+    fn what_is_computed_is_unknown() {
+        let computed = Column { generated: true, ..Column::new("a", "integer", TypeKind::Int32) };
+        let table = Table { columns: vec![computed], ..Table::new(TableName::new("public", "t")) };
+        let key = ForeignKey {
+            name: "k".into(),
+            columns: vec!["a".into()],
+            parent: table.name.clone(),
+            parent_columns: vec!["a".into()],
+            deferrable: false,
+            validated: true,
+            match_full: false,
+            follows: false,
+            operators: vec![],
+        };
+        assert_eq!(likeness(&table, &key, Some(&table)), Likeness::Unknown);
+        assert_eq!(likeness(&table, &key, None), Likeness::Unknown);
+    }
 }

@@ -10,6 +10,8 @@ mod damage;
 mod drift;
 pub(crate) mod keys;
 mod live;
+mod matched;
+mod questions;
 mod referrers;
 mod standing;
 mod tombstones;
@@ -34,7 +36,7 @@ use crate::plan::{
     constraints, queues, rails,
 };
 use crate::progress::Progress;
-use crate::shard::{self, Facts, Shard};
+use crate::shard::{self, Facts, Shard, Trial};
 use crate::snapshot::{self, Selector, Snapshot, Store, TableEntry};
 use crate::source::snapshot_store::SnapshotSource;
 use crate::source::{Scan, Source};
@@ -216,10 +218,8 @@ impl Surveyed {
         request: &Request,
         progress: &dyn Progress,
     ) -> Result<ShardFindings> {
-        let policies = self.policies(request)?;
-        let queues = self.queues()?;
-        let snapshot = self.source.snapshot();
-        let manifest = snapshot.manifest();
+        let (policies, queues) = (self.policies(request)?, self.queues()?);
+        let (snapshot, manifest) = (self.source.snapshot(), self.source.snapshot().manifest());
         let mut contents: BTreeMap<TenantId, Vec<TenantTable>> = BTreeMap::new();
         let involved: Vec<OwnedTable> = if tenants.is_empty() { Vec::new() } else { self.owned_tables()? };
         let names: Vec<TableName> = involved.iter().map(|owned| owned.table.name.clone()).collect();
@@ -246,9 +246,11 @@ impl Surveyed {
             queues: &queues,
             repair: request.repair,
         };
+        let mut trial = self.shard.trial().await?;
         for tenant in tenants {
+            let trial = trial.as_deref_mut().map(|trial| -> &mut dyn Trial { trial });
             let mut comparison =
-                comparable.then(|| Comparison::new(scope, tenant, &mut parents, &mut erased));
+                comparable.then(|| Comparison::new(scope, tenant, &mut parents, trial, &mut erased));
             for (owned, live) in involved.iter().zip(&live) {
                 let changed = drift.entry(owned.table.name.clone()).or_default();
                 let live_rows = live.get(tenant).copied().unwrap_or_default();
@@ -394,7 +396,7 @@ impl Surveyed {
         let mut adapted = None;
         let written = OwnedTable { table: self.written(table, changed)?, owners: owned.owners.clone() };
         let mut compared = match comparison {
-            Some(comparison) => Some(comparison.table(&written, live_rows).await?),
+            Some(comparison) => Some(comparison.table(&owned.table, &written, live_rows).await?),
             None => None,
         };
         if let Some(adaptation) = changed.drift.adaptation.clone() {

@@ -5,38 +5,41 @@
 //! snapshot's chunk ─► identical │ different │ absent ─► keys taken?  parents live?     one question a key and chunk
 //!                                             └► keys that others may point at
 //! end of the tenant ─► parents that neither are live nor came by: perhaps they are another's     (awaited.rs)
+//!
+//! Questions about keys and parents are in `questions.rs`.
 //! ```
 //!
 //! Held in memory: 32 bytes for each live row of the tenant in one table, 16 for each of its rows that a foreign key
 //! can point at, and each distinct key that points elsewhere.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use futures::StreamExt;
 
-use super::keys::{KeyOf, is_exact};
+use super::keys::KeyOf;
 use super::live::{LiveRows, Stand, encoded};
 use super::referrers::Referrers;
 use super::tombstones::Erased;
 use crate::disputed::Unowned;
 use crate::error::Result;
-use crate::limits::{DIFFERENCES_NAMED_MAX, PARENTS_KNOWN_MAX};
+use crate::limits::DIFFERENCES_NAMED_MAX;
 use crate::model::wire::Tuples;
 use crate::model::{
     Belongs, Chunk, ForeignKey, OwnedTable, QueueLink, Table, TableName, TenantId, UniqueKey, row_hash,
-    row_name, tuple_name,
+    row_name,
 };
 use crate::plan::Repair;
 use crate::plan::conflict::{Finding, Reason, RowHash, Standing};
-use crate::shard::{LiveRow, Question, Rows, Shard};
+use crate::shard::{Question, Rows, Shard, Trial};
 
 /// What foreign keys may point at beside a tenant's own rows.
 pub(super) struct Parents {
     /// Keys of live rows that were asked for once: they need not be asked for again for the next tenant.
-    live: HashMap<(TableName, String), HashSet<u128>>,
+    pub live: HashMap<(TableName, String), HashSet<u128>>,
     /// Whether keys that are NOT VALID must hold as well, as they must where triggers are on.
-    strict: bool,
+    pub strict: bool,
 }
 
 impl Parents {
@@ -64,19 +67,20 @@ pub(super) struct Scope<'a> {
 
 /// One tenant in one shard.
 pub(super) struct Comparison<'a> {
-    shard: &'a dyn Shard,
+    pub shard: &'a dyn Shard,
     tenant: &'a TenantId,
     /// Tables by name, as they are live.
-    tables: &'a [Table],
+    pub tables: &'a [Table],
     queues: &'a [QueueLink],
-    parents: &'a mut Parents,
+    pub parents: &'a mut Parents,
+    pub trial: Option<&'a mut dyn Trial>,
     erased: &'a mut Erased,
     /// Of a repair.
     referrers: Option<Referrers>,
     /// Keys of the tenant's own rows that some foreign key may point at.
-    present: HashMap<(TableName, Vec<String>), HashSet<u128>>,
+    pub present: HashMap<(TableName, Vec<String>), HashSet<u128>>,
     /// References that nothing live answers: by table, key and hash.
-    open: BTreeMap<(TableName, String), HashMap<u128, Open>>,
+    pub open: BTreeMap<(TableName, String), HashMap<u128, Open>>,
 }
 
 /// A reference that nothing answers so far.
@@ -85,7 +89,16 @@ pub(super) struct Open {
     /// Rows that hold it, and the first of them by name.
     pub rows: u64,
     pub named: String,
-    exact: bool,
+    /// The first of them, where only the database can tell who answers it.
+    pub asked: Option<Asked>,
+    /// Whether a parent of the same bytes is the one that is meant.
+    pub by_bytes: bool,
+}
+
+/// What a question about a reference needs of its row.
+pub(super) struct Asked {
+    pub owned: Arc<OwnedTable>,
+    pub tuple: Box<[u8]>,
 }
 
 impl<'a> Comparison<'a> {
@@ -94,6 +107,7 @@ impl<'a> Comparison<'a> {
         scope: Scope<'a>,
         tenant: &'a TenantId,
         parents: &'a mut Parents,
+        trial: Option<&'a mut dyn Trial>,
         erased: &'a mut Erased,
     ) -> Self {
         let Scope { shard, tables, involved, queues, repair } = scope;
@@ -106,11 +120,28 @@ impl<'a> Comparison<'a> {
             .filter(|key| is_involved(&key.parent))
             .map(|key| ((key.parent.clone(), key.parent_columns.clone()), HashSet::new()))
             .collect();
-        Self { shard, tenant, tables, queues, parents, erased, referrers, present, open: BTreeMap::new() }
+        Self {
+            shard,
+            tenant,
+            tables,
+            queues,
+            parents,
+            trial,
+            erased,
+            referrers,
+            present,
+            open: BTreeMap::new(),
+        }
     }
 
-    /// Begins with a table, in its live shape, of which the tenant has so many live rows.
-    pub async fn table<'t>(&'t mut self, owned: &'t OwnedTable, live_rows: u64) -> Result<Compared<'t, 'a>> {
+    /// Begins with a table, in its live shape, of which the tenant has so many live rows. `taken` is its shape in the
+    /// snapshot.
+    pub async fn table<'t>(
+        &'t mut self,
+        taken: &Table,
+        owned: &'t OwnedTable,
+        live_rows: u64,
+    ) -> Result<Compared<'t, 'a>> {
         let table = &owned.table;
         if let Some(referrers) = &mut self.referrers {
             referrers.knows(owned);
@@ -130,6 +161,7 @@ impl<'a> Comparison<'a> {
             owned,
             live,
             keys,
+            has_new_keys: table.keys().any(|key| taken.keys().all(|known| known != key)),
             standing: Standing::default(),
             tallies: Tallies::default(),
         })
@@ -146,7 +178,7 @@ impl<'a> Comparison<'a> {
             self.present.get(&place).is_some_and(|keys| keys.contains(hash))
         };
         let left = self.open.into_iter().map(|((table, _), open)| {
-            let left = open.into_iter().filter(|(hash, open)| open.exact && !is_there(hash, open));
+            let left = open.into_iter().filter(|(hash, open)| !(open.by_bytes && is_there(hash, open)));
             (table, left.collect())
         });
         Ok((Unanswered(left.collect()), referrers))
@@ -176,21 +208,23 @@ impl Tallies {
 
 /// One table of the tenant.
 pub(super) struct Compared<'t, 'a> {
-    of: &'t mut Comparison<'a>,
-    owned: &'t OwnedTable,
-    live: LiveRows,
+    pub of: &'t mut Comparison<'a>,
+    pub owned: &'t OwnedTable,
+    pub live: LiveRows,
     /// Keys that may be taken.
-    keys: Vec<UniqueKey>,
+    pub keys: Vec<UniqueKey>,
+    /// Whether rows that stood together in the snapshot may share a key now.
+    pub has_new_keys: bool,
     standing: Standing,
-    tallies: Tallies,
+    pub tallies: Tallies,
 }
 
 /// Rows of a chunk that are to be written.
-struct Wanted<'c> {
-    batch: &'c RecordBatch,
-    tuples: Tuples,
+pub(super) struct Wanted<'c> {
+    pub batch: &'c RecordBatch,
+    pub tuples: Tuples,
     /// Their positions in the batch.
-    places: Vec<usize>,
+    pub places: Vec<usize>,
 }
 
 impl<'c> Wanted<'c> {
@@ -248,6 +282,7 @@ impl Compared<'_, '_> {
         self.ask_for_queued(&absent).await?;
         for (wanted, changed) in [(absent, false), (changed, true)] {
             self.ask_for_keys(&wanted, changed).await?;
+            self.try_rows(&wanted, changed).await?;
             self.ask_for_parents(&wanted).await?;
             if changed {
                 self.compare_with_live(&wanted).await?;
@@ -327,33 +362,6 @@ impl Compared<'_, '_> {
         Ok((live, away))
     }
 
-    async fn ask_for_keys(&mut self, wanted: &Wanted<'_>, changed: bool) -> Result<()> {
-        let rows = Rows { owned: self.owned, tuples: &wanted.tuples };
-        let mut named: HashSet<(usize, u128)> = HashSet::new();
-        for key in &self.keys {
-            for answer in self.of.shard.ask(&rows, &Question::Taken(key)).await? {
-                let Some(live) = answer.live else { continue };
-                let own = &wanted.tuples.bytes[..wanted.tuples.ends[answer.row]];
-                let start = answer.row.checked_sub(1).map_or(0, |before| wanted.tuples.ends[before]);
-                let hash = row_hash(&live.tuple);
-                let own = &own[start..];
-                let is_itself = if self.live.is_keyed() {
-                    changed && self.live.is_same(own, &live.tuple)?
-                } else {
-                    hash == row_hash(own)
-                };
-                // One live row that takes several keys is told once.
-                if is_itself || !named.insert((answer.row, hash)) {
-                    continue;
-                }
-                let reason = Reason::Taken { key: key.name.clone() };
-                let named = name_taken(self.owned, wanted, answer.row, &live);
-                self.tallies.add(reason, 1, || named);
-            }
-        }
-        Ok(())
-    }
-
     /// Compares rows that are live with other values with these: not every column can be set, and rows may point at a
     /// key that changes.
     async fn compare_with_live(&mut self, changed: &Wanted<'_>) -> Result<()> {
@@ -396,87 +404,6 @@ impl Compared<'_, '_> {
         }
         Ok(())
     }
-
-    async fn ask_for_parents(&mut self, wanted: &Wanted<'_>) -> Result<()> {
-        let owned = self.owned;
-        for key in &owned.table.foreign_keys {
-            self.ask_for_parents_by(key, wanted, &HashSet::new()).await?;
-        }
-        for part in &owned.table.partition_keys {
-            let rows = Rows { owned, tuples: &wanted.tuples };
-            let outside =
-                self.of.shard.ask(&rows, &Question::Fails(std::slice::from_ref(&part.rows))).await?;
-            let outside = outside.into_iter().map(|answer| answer.row).collect();
-            self.ask_for_parents_by(&part.key, wanted, &outside).await?;
-        }
-        Ok(())
-    }
-
-    /// `outside`: rows that the key does not speak of.
-    async fn ask_for_parents_by(
-        &mut self,
-        key: &ForeignKey,
-        wanted: &Wanted<'_>,
-        outside: &HashSet<usize>,
-    ) -> Result<()> {
-        let table = &self.owned.table;
-        if !key.validated && !self.of.parents.strict {
-            return Ok(());
-        }
-        let Some(columns) = KeyOf::new(table, &key.columns) else { return Ok(()) };
-        let place = (key.parent.clone(), key.parent_columns.clone());
-        let target = (key.parent.clone(), key.parent_columns.join("\u{0}"));
-        let open = self.of.open.entry((table.name.clone(), key.name.clone())).or_default();
-        let known = self.of.parents.live.entry(target).or_default();
-        let own = self.of.present.get(&place);
-        let mut asked: Vec<(u128, usize)> = Vec::new();
-        let mut waiting: HashMap<u128, u64> = HashMap::new();
-        let mut tuples = Tuples::default();
-        for (row, tuple) in wanted.tuples.iter().enumerate().filter(|(row, _)| !outside.contains(row)) {
-            let Some(hash) = columns.reference(tuple)? else { continue };
-            if known.contains(&hash) || own.is_some_and(|own| own.contains(&hash)) {
-                continue;
-            }
-            if let Some(open) = open.get_mut(&hash) {
-                open.rows += 1;
-                continue;
-            }
-            let count = waiting.entry(hash).or_default();
-            *count += 1;
-            if *count == 1 {
-                asked.push((hash, row));
-                tuples.bytes.extend_from_slice(tuple);
-                tuples.ends.push(tuples.bytes.len());
-            }
-        }
-        let rows = Rows { owned: self.owned, tuples: &tuples };
-        let answers = self.of.shard.ask(&rows, &Question::NoParent { key, lock: false }).await?;
-        let lost: HashSet<usize> = answers.into_iter().map(|answer| answer.row).collect();
-        if known.len() > PARENTS_KNOWN_MAX {
-            known.clear();
-        }
-        let parent = self.of.tables.iter().find(|parent| parent.name == key.parent);
-        let exact = parent.is_some_and(|parent| is_exact(table, key, parent));
-        for (place, (hash, row)) in asked.into_iter().enumerate() {
-            if !lost.contains(&place) {
-                known.insert(hash);
-                continue;
-            }
-            let named = row_name(table, wanted.batch, wanted.places[row]);
-            let target = columns.shown(table, wanted.batch, wanted.places[row]);
-            let named = format!("{named} at {target}");
-            let rows = waiting.get(&hash).copied().unwrap_or(1);
-            open.insert(hash, Open { key: key.clone(), rows, named, exact });
-        }
-        Ok(())
-    }
-}
-
-/// Both rows, and whose the live one is.
-fn name_taken(owned: &OwnedTable, wanted: &Wanted<'_>, row: usize, live: &LiveRow) -> String {
-    let table = &owned.table;
-    let own = row_name(table, wanted.batch, wanted.places[row]);
-    format!("{own} by {} {}", tuple_name(table, &live.tuple), whose(&live.owners))
 }
 
 /// Of which tenants a row is.

@@ -29,6 +29,12 @@ macro_rules! conformance {
                 super::$case(super::Postgres::new().await).await;
             })*
         }
+        mod postgres_with_triggers_off {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(super::Postgres::quiet().await).await;
+            })*
+        }
     };
 }
 
@@ -190,8 +196,9 @@ async fn a_trigger_that_writes_a_neighbour_is_in_the_write_set(bench: impl Bench
     snapshot.write(session.as_mut(), fixture.victim()).await.expect("written");
     let writes = session.write_set().await.expect("write set");
     let of = |name| writes.tables.get(&fixture.bench.table(name)).copied().expect("written");
-    assert_eq!(of("projects"), TableWrites { inserted: 2, updated: 6, deleted: 0 });
-    assert_eq!(of("history"), TableWrites { inserted: 3, updated: 0, deleted: 1 });
+    let (updated, deleted) = if fixture.bench.is_quiet() { (0, 0) } else { (6, 1) };
+    assert_eq!(of("projects"), TableWrites { inserted: 2, updated, deleted: 0 });
+    assert_eq!(of("history"), TableWrites { inserted: 3, updated: 0, deleted });
     assert_eq!(of("comments"), TableWrites { inserted: 3, updated: 0, deleted: 0 });
     session.abort().await.expect("aborted");
     assert_eq!(fixture.bench.dump().await, lost);
@@ -416,6 +423,19 @@ async fn a_missing_parent_fails_and_leaves_nothing(bench: impl Bench) {
     let mut session = session_without_journal(&fixture, shard.as_ref()).await;
     let comments = snapshot.table("comments");
     let chunks = snapshot.chunks(comments, fixture.victim(), 100);
+    if fixture.bench.is_quiet() {
+        // The engine asks what the server does not check.
+        let projects = snapshot.table("projects");
+        let chunks = snapshot.chunks(projects, fixture.victim(), 100);
+        session.write(projects, stream::iter(chunks).map(Ok).boxed()).await.expect("nobody looks");
+        let mut keys = projects.table.foreign_keys.iter();
+        let key = keys.find(|key| key.parent.table == "sites").expect("key");
+        let broken = session.broken_reference(projects, fixture.victim(), key, None).await.expect("asked");
+        assert_eq!(broken.expect("no site").key.to_string(), "id=8");
+        session.abort().await.expect("aborted");
+        assert_eq!(fixture.bench.dump().await, lost);
+        return;
+    }
     // At the statement or at the commit, as the database likes.
     let error = match session.write(comments, stream::iter(chunks).map(Ok).boxed()).await {
         Ok(_) => session.commit().await.expect_err("no parents"),

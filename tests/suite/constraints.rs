@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, binary, psql};
 use crate::fidelity::Shop;
 
 /// Every row of every table of the users, as text.
-fn everything(shop: &Shop) -> Vec<String> {
+pub fn everything(shop: &Shop) -> Vec<String> {
     let tables = shop.sql(
         "select c.oid::regclass from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where c.relkind in ('r', 'p') and not c.relispartition and n.nspname !~ '^pg_'
@@ -24,19 +24,19 @@ fn everything(shop: &Shop) -> Vec<String> {
 }
 
 /// Runs SQL with triggers off, as a script that breaks things would.
-fn silently(shop: &Shop, sql: &str) {
+pub fn silently(shop: &Shop, sql: &str) {
     shop.sql(&format!("set session_replication_role = replica; {sql}"));
 }
 
 /// A shop after the accident, what it held before, and what it holds now.
-struct Lost {
-    shop: Shop,
-    before: Vec<String>,
+pub struct Lost {
+    pub shop: Shop,
+    pub before: Vec<String>,
     broken: Vec<String>,
 }
 
 /// Deletes site 1 by `delete`.
-fn lose(schema: &str, delete: &str) -> Lost {
+pub fn lose(schema: &str, delete: &str) -> Lost {
     let shop = Shop::new(schema);
     let init = shop.try_init();
     let toml = shop.dir.path().join("reinstate.toml");
@@ -56,7 +56,7 @@ fn lose(schema: &str, delete: &str) -> Lost {
 }
 
 impl Lost {
-    fn comes_back(&self) {
+    pub fn comes_back(&self) {
         let apply = self.shop.apply().exits(0);
         assert_eq!(everything(&self.shop), self.before, "{}", apply.stdout);
         self.shop.run(&["verify", "plan.json"]).exits(0);

@@ -8,6 +8,8 @@ mod cluster;
 mod fixture;
 #[path = "../support/oracle.rs"]
 mod oracle;
+#[path = "../support/quiet.rs"]
+mod quiet;
 mod world;
 
 mod ask;
@@ -22,6 +24,7 @@ mod fidelity;
 mod fixtures;
 mod init;
 mod interrupt;
+mod keys;
 mod many_tables;
 mod ownership;
 mod pgbench;

@@ -152,7 +152,11 @@ async fn postgres_a_trigger_that_changes_values_is_found_before_the_commit_or_af
     let broken = world.dump().await;
     world.plan(victims).exits(0);
     let apply = world.apply(1).exits(5);
-    assert!(apply.stdout.contains("unable to verify table 'public.settings' before commit"), "{}", apply.stdout);
+    assert!(
+        apply.stdout.contains("unable to verify table 'public.settings' before commit"),
+        "{}",
+        apply.stdout
+    );
     assert_eq!(world.dump().await, broken, "rolled back");
     let after = world.run(&["apply", "plan.json", "--confirm", "1", "--verify", "after"]).exits(1);
     assert!(after.stdout.contains("differs in value"), "{}", after.stdout);

@@ -33,6 +33,11 @@ pub trait Bench: Send + Sync {
     /// A trigger on comments, by which each new row writes rows of the neighbours 7 and 9.
     fn meddling_trigger(&self) -> &'static str;
 
+    /// Whether sessions are to have triggers off.
+    fn is_quiet(&self) -> bool {
+        false
+    }
+
     /// Runs statements.
     async fn execute(&self, sql: &str);
 
@@ -161,12 +166,18 @@ impl Bench for Sqlite {
 /// A database on the PostgreSQL server of this test binary.
 pub struct Postgres {
     url: String,
+    quiet: bool,
 }
 
 impl Postgres {
     pub async fn new() -> Self {
         let create = tokio::task::spawn_blocking(|| Cluster::start().new_database());
-        Self { url: create.await.expect("database") }
+        Self { url: create.await.expect("database"), quiet: false }
+    }
+
+    /// One whose sessions have triggers off.
+    pub async fn quiet() -> Self {
+        Self { quiet: true, ..Self::new().await }
     }
 
     async fn psql(&self, sql: &str) -> String {
@@ -179,6 +190,10 @@ impl Postgres {
 impl Bench for Postgres {
     fn url(&self) -> DatabaseUrl {
         DatabaseUrl::parse(&self.url).expect("url")
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     fn schema(&self) -> &'static str {

@@ -110,7 +110,8 @@ impl<B: Bench> Fixture<B> {
     }
 
     pub async fn open(&self) -> Arc<dyn Shard> {
-        shard::open(&ShardName::new("shop"), &self.bench.url(), 3).await.expect("open")
+        let shard = shard::open(&ShardName::new("shop"), &self.bench.url(), 3).await.expect("open");
+        if self.bench.is_quiet() { Arc::new(crate::quiet::Quiet(shard)) } else { shard }
     }
 
     pub async fn source(&self) -> Box<dyn Source> {

@@ -12,7 +12,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{FromRow, Row};
 
 use super::kinds::declared_kind;
-use crate::model::{Column, ForeignKey, Table, TableName, Trigger, UniqueKey};
+use super::sql_text::{bare_words, index_parts};
+use crate::model::{Column, ForeignKey, KeyTerm, Table, TableName, Trigger, UniqueKey, quote_identifier};
 
 /// The one schema of a SQLite file.
 pub const SCHEMA: &str = "main";
@@ -131,16 +132,21 @@ impl FromRow<'_, SqliteRow> for ColumnRow {
 
 // --- keys --------------------------------------------------------------------------------------------
 
-const UNIQUE_KEYS: &str = "SELECT t.name, i.name, i.partial, c.name
-    FROM t, pragma_index_list(t.name, 'main') AS i, pragma_index_info(i.name, 'main') AS c
-    WHERE i.\"unique\" AND i.origin <> 'pk' ORDER BY t.name, i.seq, c.seqno";
+const UNIQUE_KEYS: &str = "SELECT t.name, i.name, i.origin = 'pk', i.partial, c.name, c.coll, s.sql
+    FROM t, pragma_index_list(t.name, 'main') AS i, pragma_index_xinfo(i.name, 'main') AS c
+    LEFT JOIN main.sqlite_schema AS s ON s.type = 'index' AND s.name = i.name
+    WHERE i.\"unique\" AND c.\"key\" ORDER BY t.name, i.seq, c.seqno";
 
 struct UniqueKeyRow {
     table: String,
     index: String,
+    primary: bool,
     partial: bool,
     /// Absent for an expression.
     column: Option<String>,
+    collation: String,
+    /// Absent for an index that belongs to a constraint.
+    sql: Option<String>,
 }
 
 impl FromRow<'_, SqliteRow> for UniqueKeyRow {
@@ -148,23 +154,38 @@ impl FromRow<'_, SqliteRow> for UniqueKeyRow {
         Ok(Self {
             table: row.try_get(0)?,
             index: row.try_get(1)?,
-            partial: row.try_get(2)?,
-            column: row.try_get(3)?,
+            primary: row.try_get(2)?,
+            partial: row.try_get(3)?,
+            column: row.try_get(4)?,
+            collation: row.try_get(5)?,
+            sql: row.try_get(6)?,
         })
     }
 }
 
-/// An index on expressions or on some of the rows is no key of the table: it keeps its name, without columns.
+/// Keys with what is compared, under which collation. One on expressions or on some of the rows has no columns.
 fn add_unique_keys(tables: &mut BTreeMap<String, Table>, rows: Vec<UniqueKeyRow>) {
     for group in rows.chunk_by(|a, b| a.table == b.table && a.index == b.index) {
         let first = &group[0];
+        let parts = first.sql.as_deref().map(index_parts);
+        let term = |(number, row): (usize, &UniqueKeyRow)| {
+            let written = || parts.as_ref()?.terms.get(number).map(|term| (*term).to_owned());
+            let sql = row.column.as_ref().map(|name| quote_identifier(name)).or_else(written)?;
+            Some(KeyTerm { sql, operator: Some(format!("COLLATE {} =", quote_identifier(&row.collation))) })
+        };
         let columns: Option<Vec<String>> = group.iter().map(|row| row.column.clone()).collect();
-        if let Some(table) = tables.get_mut(&first.table) {
-            table.unique_keys.push(UniqueKey {
-                name: first.index.clone(),
-                columns: columns.filter(|_| !first.partial).unwrap_or_default(),
-                ..UniqueKey::default()
-            });
+        let terms: Option<Vec<KeyTerm>> = group.iter().enumerate().map(term).collect();
+        let key = UniqueKey {
+            name: if first.primary { "primary key".to_owned() } else { first.index.clone() },
+            columns: columns.filter(|_| !first.partial).unwrap_or_default(),
+            terms: terms.unwrap_or_default(),
+            predicate: parts.as_ref().and_then(|parts| parts.predicate).map(str::to_owned),
+            ..UniqueKey::default()
+        };
+        match tables.get_mut(&first.table) {
+            Some(table) if first.primary => table.primary_index = Some(key),
+            Some(table) => table.unique_keys.push(key),
+            None => {}
         }
     }
 }
@@ -259,36 +280,6 @@ fn event(sql: &str) -> Option<&'static str> {
         ["insert", "update", "delete"].into_iter().find(|event| word.eq_ignore_ascii_case(event))
     };
     bare_words(sql).find_map(named)
-}
-
-/// The words of an SQL text that stand outside quotes and comments.
-fn bare_words(sql: &str) -> impl Iterator<Item = &str> {
-    let mut rest = sql;
-    std::iter::from_fn(move || {
-        loop {
-            let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
-            let first = rest.chars().next()?;
-            if is_word(first) {
-                let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-                let word;
-                (word, rest) = rest.split_at(end);
-                return Some(word);
-            }
-            let (open, close) = match first {
-                '"' | '\'' | '`' => (1, &rest[..1]),
-                '[' => (1, "]"),
-                '-' if rest.starts_with("--") => (2, "\n"),
-                '/' if rest.starts_with("/*") => (2, "*/"),
-                other => {
-                    rest = &rest[other.len_utf8()..];
-                    continue;
-                }
-            };
-            // A doubled quote ends one quotation and begins the next: no word in between either way.
-            let inner = &rest[open..];
-            rest = inner.find(close).map_or("", |end| &inner[end + close.len()..]);
-        }
-    })
 }
 
 #[cfg(test)]

@@ -94,6 +94,11 @@ impl Database {
         self.connect(&self.reader_options()).await
     }
 
+    /// Opens a connection for a trial: it reads the file, and writes to temporary tables of its own.
+    pub async fn connect_trial(&self) -> Result<SqliteConnection> {
+        self.connect(&self.options.clone().foreign_keys(false)).await
+    }
+
     /// Opens a connection that writes.
     pub async fn connect_writer(&self) -> Result<SqliteConnection> {
         self.connect(&self.options).await

@@ -15,6 +15,7 @@ mod code {
     pub const FULL: i32 = 13;
     pub const CANTOPEN: i32 = 14;
     pub const CONSTRAINT: i32 = 19;
+    pub const MISMATCH: i32 = 20;
     pub const AUTH: i32 = 23;
     pub const NOTADB: i32 = 26;
 
@@ -38,6 +39,14 @@ fn extended_code(error: &sqlx::Error) -> Option<i32> {
 
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
     extended_code(error).map(|extended| extended & 0xff)
+}
+
+/// What SQLite says of a row that its table does not take, and whether that is for the sake of another row.
+pub fn refusal(error: &sqlx::Error) -> Option<(String, bool)> {
+    let extended = extended_code(error)?;
+    let said = error.as_database_error()?.message().to_owned();
+    let is_taken = matches!(extended, code::UNIQUE | code::PRIMARY_KEY | code::ROWID);
+    matches!(extended & 0xff, code::CONSTRAINT | code::MISMATCH).then_some((said, is_taken))
 }
 
 /// Whether another connection holds the lock that was needed.

@@ -135,6 +135,18 @@ impl RowEncoder {
     }
 }
 
+/// Binds a value of a result to another statement; false for NULL.
+pub fn rebind(row: &SqliteRow, index: usize, arguments: &mut SqliteArguments) -> Result<bool, sqlx::Error> {
+    let bound = match Value::of(row, index)? {
+        Value::Null => return Ok(false),
+        Value::Integer(v) => arguments.add(v),
+        Value::Real(v) => arguments.add(v),
+        Value::Text(v) => std::str::from_utf8(v).map_err(Into::into).and_then(|v| arguments.add(v)),
+        Value::Blob(v) => arguments.add(v),
+    };
+    bound.map(|()| true).map_err(sqlx::Error::Encode)
+}
+
 /// A text as the value that SQLite stores when it is written to a column of this declared type: its class, and its
 /// wire form in that class.
 pub fn preferred(type_name: &str, text: &str) -> (TypeKind, Vec<u8>) {

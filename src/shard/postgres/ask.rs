@@ -4,14 +4,16 @@
 //! A question is answered in one statement; only live rows that were found are looked up a second time, for their
 //! owners. The terms and operators of keys come from the catalog, which spells every name with its schema.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::Mutex;
 
+use super::super::ask::unknown_default;
 use super::super::{Answer, LiveRow, Question, Rows};
+use super::constraints::points;
 use super::queue;
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
@@ -58,7 +60,12 @@ pub async fn ask(
     let queue_key;
     let needed = match question {
         Question::Taken(key) => columns_of(key),
-        Question::NoParent { key, .. } => Some(key.columns.as_slice()),
+        Question::NoParent { key, .. } => {
+            if let Some(column) = row_type.unknown_default(table, &key.columns) {
+                return Err(unknown_default(&table.name, column, key));
+            }
+            Some(key.columns.as_slice())
+        }
         Question::Fails([]) => return Ok(Vec::new()),
         Question::Detached | Question::Fails(_) => None,
         Question::Referrers { key, .. } => Some(key.parent_columns.as_slice()),
@@ -79,7 +86,9 @@ pub async fn ask(
             Question::NoParent { key, lock } => no_parent(asked, relations, key, *lock)?,
             Question::Detached => detached(asked, relations, rows)?,
             Question::Fails(conditions) => fails(asked, conditions),
-            Question::Referrers { child, key, orphaned, .. } => referrers(asked, relations, child, key, *orphaned)?,
+            Question::Referrers { child, key, orphaned, .. } => {
+                referrers(asked, relations, child, key, *orphaned)?
+            }
             Question::Queued(link) => queue::queued(asked, relations, link)?,
         };
         // Safe: quoted identifiers, and expressions that the server itself gave; the rows are bound. A prepared
@@ -173,25 +182,62 @@ fn collides(number: usize, term: &KeyTerm) -> String {
     format!("r.\"reinstate {number}\" {operator} k.\"reinstate {number}\"")
 }
 
+/// Which of the rows point at one of the others, neither of which need be live.
+pub async fn pointing(
+    connection: &mut PgConnection,
+    relations: &Relations,
+    row_types: &RowTypes,
+    rows: &Rows<'_>,
+    key: &ForeignKey,
+    parents: &Rows<'_>,
+) -> Result<Vec<usize>> {
+    let (child, parent) = (&rows.owned.table, &parents.owned.table);
+    if rows.tuples.is_empty() || parents.tuples.is_empty() {
+        return Ok(Vec::new());
+    }
+    let unfit = |error| Error::failed(format!("unable to ask about rows of '{}'", child.name)).because(error);
+    let unable = |error| failure(format!("unable to ask about rows of '{}'", child.name), error);
+    let own = row_types.get(connection, relations, &child.name).await?;
+    let theirs = row_types.get(connection, relations, &parent.name).await?;
+    let mut found = BTreeSet::new();
+    let asked = own.relations(child, rows.tuples, Some(&key.columns), "k").map_err(unfit)?;
+    for asked in asked {
+        let with = theirs.relations_after(
+            asked.parameters(),
+            parent,
+            parents.tuples,
+            Some(&key.parent_columns),
+            "p",
+        );
+        for with in with.map_err(unfit)? {
+            // Safe: quoted identifiers, and operators of the catalog; the rows are bound.
+            let sql = AssertSqlSafe(format!(
+                "SELECT k.{PLACE}::pg_catalog.int8 - 1 FROM {} WHERE EXISTS (SELECT FROM {} WHERE {})",
+                asked.from_item,
+                with.from_item,
+                points(key, "p", "k")
+            ));
+            let query = with.bound_to(asked.clone().bound(sql));
+            for row in &query.fetch_all(&mut *connection).await.map_err(unable)? {
+                let place: i64 = row.try_get(0).map_err(unable)?;
+                found.insert(asked.first + usize::try_from(place).unwrap_or_default());
+            }
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
 fn no_parent(asked: &str, relations: &Relations, key: &ForeignKey, lock: bool) -> Result<String> {
     let parent = relations.from_item(&key.parent)?;
     let quoted = |columns: &[String]| columns.iter().map(|name| quote_identifier(name)).collect::<Vec<_>>();
-    let (own, theirs) = (quoted(&key.columns), quoted(&key.parent_columns));
+    let own = quoted(&key.columns);
     let set: Vec<String> = own.iter().map(|column| format!("k.{column} IS NOT NULL")).collect();
-    let mut operators = key.operators.iter().map(String::as_str);
-    let equal: Vec<String> = own
-        .iter()
-        .zip(&theirs)
-        .map(|(own, theirs)| {
-            format!("p.{theirs} {} k.{own}", operators.next().unwrap_or("OPERATOR(pg_catalog.=)"))
-        })
-        .collect();
     let lock = if lock { " FOR KEY SHARE OF p" } else { "" };
     Ok(format!(
         "SELECT k.{PLACE}::pg_catalog.int8, 0, NULL::pg_catalog.bytea, 0::pg_catalog.int8, ''::pg_catalog.text
          FROM {asked} WHERE {} AND NOT EXISTS (SELECT FROM {parent} p WHERE {}{lock})",
         set.join(" AND "),
-        equal.join(" AND ")
+        points(key, "p", "k")
     ))
 }
 
@@ -203,23 +249,15 @@ fn referrers(
     orphaned: bool,
 ) -> Result<String> {
     let (live, parent) = (relations.from_item(&child.name)?, relations.from_item(&key.parent)?);
-    let points_at = |row: &str| {
-        let mut operators = key.operators.iter().map(String::as_str);
-        let pairs = key.columns.iter().zip(&key.parent_columns).map(|(own, theirs)| {
-            let operator = operators.next().unwrap_or("OPERATOR(pg_catalog.=)");
-            format!("{row}.{} {operator} r.{}", quote_identifier(theirs), quote_identifier(own))
-        });
-        pairs.collect::<Vec<_>>().join(" AND ")
-    };
     let orphaned = match orphaned {
-        true => format!(" WHERE NOT EXISTS (SELECT FROM {parent} p WHERE {})", points_at("p")),
+        true => format!(" WHERE NOT EXISTS (SELECT FROM {parent} p WHERE {})", points(key, "p", "r")),
         false => String::new(),
     };
     Ok(format!(
         "SELECT k.{PLACE}::pg_catalog.int8, 0, {}, r.tableoid::pg_catalog.int8, r.ctid::pg_catalog.text
          FROM {asked} JOIN {live} r ON {}{orphaned}",
         relation::sent(child, "r"),
-        points_at("k")
+        points(key, "k", "r")
     ))
 }
 

@@ -38,7 +38,7 @@ use crate::database::postgres::catalog::{self, Relations};
 use crate::database::postgres::connect::Target;
 use crate::database::postgres::pool::Pool;
 use crate::error::Result;
-use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, Table, TenantId, TypeKind};
+use crate::model::{DatabaseUrl, ForeignKey, OwnedTable, PlanHash, ShardName, Table, TenantId, TypeKind};
 
 /// Connects.
 pub async fn open(name: &ShardName, url: &DatabaseUrl, connections_max: usize) -> Result<Arc<dyn Shard>> {
@@ -111,6 +111,14 @@ impl Shard for PostgresShard {
         let answers = ask::ask(&mut connection, &relations, &self.row_types, rows, question).await?;
         connection.release();
         Ok(answers)
+    }
+
+    async fn pointing(&self, rows: &Rows<'_>, key: &ForeignKey, parents: &Rows<'_>) -> Result<Vec<usize>> {
+        let relations = self.relations().await?;
+        let mut connection = self.pool.lease().await?;
+        let found = ask::pointing(&mut connection, &relations, &self.row_types, rows, key, parents).await?;
+        connection.release();
+        Ok(found)
     }
 
     async fn read(

@@ -32,7 +32,8 @@ pub async fn advance(connection: &mut PgConnection, restored: &[(Sequence, i64)]
         .map_err(|error| failure("unable to see where sequences stand", error))?;
     for (number, (sequence, restored_max)) in restored.iter().enumerate() {
         if numbers.iter().any(|behind| usize::try_from(*behind) == Ok(number)) {
-            let unable = |error| failure(format!("unable to move sequence '{}' forward", sequence.name), error);
+            let unable =
+                |error| failure(format!("unable to move sequence '{}' forward", sequence.name), error);
             advance_one(connection, sequence, *restored_max).await.map_err(unable)?;
         }
     }

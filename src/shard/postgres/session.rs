@@ -32,9 +32,7 @@ use crate::database::postgres::owner::{self, TENANT_FROM_SETTING, TENANT_SETTING
 use crate::database::postgres::pool::{Lease, Pool};
 use crate::database::postgres::tuples::{HEADER, TRAILER, TupleReader};
 use crate::error::{Error, Result};
-use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_ROWS_MAX, LOCK_TIMEOUT, RETRY_DELAY, TABLES_ASKED_MAX,
-};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, LOCK_TIMEOUT, RETRY_DELAY, TABLES_ASKED_MAX};
 use crate::model::wire::Tuples;
 use crate::model::{
     Fingerprint, ForeignKey, OwnedTable, PlanHash, QueueLink, Sequence, TableName, TenantId, UniqueKey,

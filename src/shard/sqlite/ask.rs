@@ -7,6 +7,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection};
 use sqlx::{AssertSqlSafe, Row};
 
+use super::super::ask::unknown_default;
 use super::super::{Answer, LiveRow, Question, Rows};
 use super::queue;
 use crate::database::sqlite::error::explain;
@@ -15,7 +16,7 @@ use crate::database::sqlite::values::{Parameters, RowEncoder};
 use crate::error::{Error, Result};
 use crate::limits::{SQLITE_INSERT_ROWS_MAX, SQLITE_PARAMETERS_MAX};
 use crate::model::wire::{Decoder, Tuples};
-use crate::model::{ForeignKey, Owners, Table, TenantId, UniqueKey, quote_identifier};
+use crate::model::{ForeignKey, OwnedTable, Owners, Table, TenantId, UniqueKey, quote_identifier};
 
 /// The column that counts the asked rows.
 pub const PLACE: &str = "\"reinstate place\"";
@@ -83,7 +84,15 @@ pub(super) fn asked(table: &Table, first: usize, count: usize) -> String {
 fn select(rows: &Rows<'_>, question: &Question<'_>) -> Result<Option<String>> {
     match question {
         Question::Taken(key) => taken(rows, key),
-        Question::NoParent { key, .. } => Ok(Some(no_parent(key))),
+        Question::NoParent { key, .. } => {
+            let table = &rows.owned.table;
+            let is_generated = |name: &String| table.column(name).is_some_and(|column| column.generated);
+            if let Some(column) = key.columns.iter().find(|name| table.column(name).is_none()) {
+                return Err(unknown_default(&table.name, column, key));
+            }
+            // Values alone are no rows of the table: what it computes is left to the write.
+            Ok((!key.columns.iter().any(is_generated)).then(|| no_parent(key, &key.parent.quoted())))
+        }
         Question::Detached => {
             let detached = owner::detached(&rows.owned.owners, "k");
             Ok(Some(format!("SELECT k.{PLACE}, 0, NULL FROM k WHERE {detached}")))
@@ -102,32 +111,36 @@ fn select(rows: &Rows<'_>, question: &Question<'_>) -> Result<Option<String>> {
     }
 }
 
-/// SQLite tells no terms of an index on expressions or on some of the rows; such a one is left to the write.
+/// Values alone are no rows of the table: an index on expressions or on some of the rows is left to the trial.
 fn taken(rows: &Rows<'_>, key: &UniqueKey) -> Result<Option<String>> {
     if key.columns.is_empty() {
         return Ok(None);
     }
+    let operators = key.terms.iter().map(|term| term.operator.as_deref().unwrap_or("="));
     let equal: Vec<String> = key
         .columns
         .iter()
         .map(|name| quote_identifier(name))
-        .map(|column| format!("t.{column} = k.{column}"))
-        .collect();
-    let columns: String = rows
-        .owned
-        .table
-        .stored_columns()
-        .map(|column| format!(", t.{}", quote_identifier(&column.name)))
+        .zip(operators.chain(std::iter::repeat("=")))
+        .map(|(column, operator)| format!("t.{column} {operator} k.{column}"))
         .collect();
     Ok(Some(format!(
-        "SELECT k.{PLACE}, 0, {}{columns} FROM k JOIN {} AS t ON {}",
-        owner::owners_as_json(&rows.owned.owners),
+        "SELECT k.{PLACE}, 0, {} FROM k JOIN {} AS t ON {}",
+        live_row(rows.owned),
         rows.owned.table.name.quoted(),
         equal.join(" AND ")
     )))
 }
 
-fn no_parent(key: &ForeignKey) -> String {
+/// What [`read`] needs of a live row `t`.
+pub(super) fn live_row(owned: &OwnedTable) -> String {
+    let columns = owned.table.stored_columns();
+    let columns: String = columns.map(|column| format!(", t.{}", quote_identifier(&column.name))).collect();
+    format!("{}{columns}", owner::owners_as_json(&owned.owners))
+}
+
+/// Rows that point at none of the table of this name.
+pub(super) fn no_parent(key: &ForeignKey, parent: &str) -> String {
     let quoted = |columns: &[String]| columns.iter().map(|name| quote_identifier(name)).collect::<Vec<_>>();
     let (own, theirs) = (quoted(&key.columns), quoted(&key.parent_columns));
     let set: Vec<String> = own.iter().map(|column| format!("k.{column} IS NOT NULL")).collect();
@@ -136,7 +149,7 @@ fn no_parent(key: &ForeignKey) -> String {
     format!(
         "SELECT k.{PLACE}, 0, NULL FROM k WHERE {} AND NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})",
         set.join(" AND "),
-        key.parent.quoted(),
+        parent,
         equal.join(" AND ")
     )
 }
@@ -163,7 +176,8 @@ fn referrers(child: &Table, owners: Option<&Owners>, key: &ForeignKey, orphaned:
     )
 }
 
-fn read(table: &Table, question: &Question<'_>, row: &sqlx::sqlite::SqliteRow) -> Result<Answer> {
+/// An answer from a row of (place, part, owner, stored columns…).
+pub(super) fn read(table: &Table, question: &Question<'_>, row: &sqlx::sqlite::SqliteRow) -> Result<Answer> {
     let unable = |error: crate::database::sqlite::values::ValueError| {
         Error::failed(format!("unable to ask about rows of '{}'", table.name)).because(error)
     };

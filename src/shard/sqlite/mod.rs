@@ -13,11 +13,13 @@
 mod ask;
 mod facts;
 mod journal;
+mod pointing;
 mod probe;
 mod queue;
 mod read;
 mod repair;
 mod session;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,12 +31,13 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use tokio::sync::Mutex;
 
 use super::{
-    Answer, Claim, Climbs, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Tree, Wanted,
+    Answer, Claim, Climbs, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Tree, Trial,
+    Wanted,
 };
 use crate::database::sqlite::{Database, values};
 use crate::error::Result;
 use crate::limits::READER_WAIT;
-use crate::model::{DatabaseUrl, OwnedTable, PlanHash, ShardName, Table, TenantId, TypeKind};
+use crate::model::{DatabaseUrl, ForeignKey, OwnedTable, PlanHash, ShardName, Table, TenantId, TypeKind};
 
 /// The writing connection between two sessions; none before the first, and after one that was dropped.
 type WriterSlot = Arc<Mutex<Option<SqliteConnection>>>;
@@ -90,6 +93,14 @@ impl Shard for SqliteShard {
         let unable = |error| self.database.unable("open", error);
         let mut connection = self.readers.acquire().await.map_err(unable)?;
         ask::ask(&mut connection, rows, question).await
+    }
+
+    async fn pointing(&self, rows: &Rows<'_>, key: &ForeignKey, parents: &Rows<'_>) -> Result<Vec<usize>> {
+        pointing::pointing(&self.database, rows, key, parents).await
+    }
+
+    async fn trial(&self) -> Result<Option<Box<dyn Trial>>> {
+        Ok(Some(Box::new(trial::SqliteTrial::open(&self.database).await?)))
     }
 
     async fn read(

@@ -324,7 +324,8 @@ impl SqliteSession {
                 }
             }
             // Safe: names are quoted, values are bound. Only the statement of full size is worth keeping.
-            let insert = sqlx::query_with(AssertSqlSafe(insert_sql(table, count)), arguments);
+            let insert =
+                sqlx::query_with(AssertSqlSafe(insert_sql(&table.name.quoted(), table, count)), arguments);
             let insert = insert.persistent(count == rows_max);
             written += insert.execute(&mut self.connection).await.map_err(unable)?.rows_affected();
         }
@@ -350,9 +351,10 @@ impl SqliteSession {
     }
 }
 
-fn insert_sql(table: &Table, rows: usize) -> String {
+/// Inserts rows of `table` into a table of this name.
+pub(super) fn insert_sql(name: &str, table: &Table, rows: usize) -> String {
     let columns: Vec<String> = table.stored_columns().map(|column| quote_identifier(&column.name)).collect();
     let row = format!("({})", vec!["?"; columns.len()].join(", "));
     let values = vec![row; rows].join(", ");
-    format!("INSERT OR ABORT INTO {} ({}) VALUES {values}", table.name.quoted(), columns.join(", "))
+    format!("INSERT OR ABORT INTO {name} ({}) VALUES {values}", columns.join(", "))
 }

@@ -11,6 +11,41 @@ use reinstate::source::Scan;
 use super::support::*;
 use crate::cluster::{Cluster, psql};
 
+/// Each test with triggers on, and with triggers off.
+macro_rules! with_triggers_on_and_off {
+    ($($test:ident)*) => {
+        mod triggers_on {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(true).await;
+            })*
+        }
+        mod triggers_off {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(false).await;
+            })*
+        }
+    };
+}
+
+with_triggers_on_and_off! {
+    a_tenant_comes_back_as_it_was
+    what_is_committed_is_done_and_never_repeated
+    a_tenant_that_another_process_restores_is_held
+    a_dropped_session_and_an_aborted_one_leave_no_trace
+    the_write_set_sees_what_a_trigger_does_to_a_neighbour
+    counts_of_an_earlier_transaction_are_not_counted_again
+    a_live_row_with_the_same_key_is_named_and_the_tenant_is_rolled_back
+    after_an_error_the_tenant_can_be_tried_again_at_once
+    a_stream_that_breaks_gives_its_own_error_and_writes_nothing
+    no_lock_on_a_user_table_is_above_row_exclusive
+    a_lock_that_is_not_free_in_time_may_be_tried_again
+    a_server_that_goes_away_can_be_resumed
+    rows_in_a_circle_commit_where_the_keys_can_wait_and_fail_where_one_is_missing
+    triggers_find_what_they_find_in_the_application
+}
+
 const SHOP: &str = "
 create table sites (id int primary key, host text);
 create table projects (id bigint generated always as identity primary key, site int references sites,
@@ -53,11 +88,11 @@ struct Lost {
     rows: Vec<(reinstate::model::OwnedTable, Vec<arrow::array::RecordBatch>)>,
 }
 
-async fn lose_site_1() -> Lost {
+async fn lose_site_1(triggers: bool) -> Lost {
     let database = Cluster::start().new_database();
     psql(&database, SHOP);
     let before = psql(&database, EVERYTHING);
-    let shard = open_shard(&database).await;
+    let shard = open_shard_with(&database, triggers).await;
     let facts = shard.facts().await.expect("facts");
     let wanted = Scan { tenants: Some(vec![TenantId::new("1")]), columns: None };
     let mut rows = Vec::new();
@@ -85,9 +120,8 @@ impl Lost {
     }
 }
 
-#[tokio::test]
-async fn a_tenant_comes_back_as_it_was() {
-    let lost = lose_site_1().await;
+async fn a_tenant_comes_back_as_it_was(triggers: bool) {
+    let lost = lose_site_1(triggers).await;
     assert_ne!(lost.everything(), lost.before);
     let tenant = TenantId::new("1");
     let mut session = session(lost.shard.as_ref(), "1").await;
@@ -117,9 +151,8 @@ async fn a_tenant_comes_back_as_it_was() {
     assert_eq!(lost.everything(), lost.before);
 }
 
-#[tokio::test]
-async fn what_is_committed_is_done_and_never_repeated() {
-    let lost = lose_site_1().await;
+async fn what_is_committed_is_done_and_never_repeated(triggers: bool) {
+    let lost = lose_site_1(triggers).await;
     let mut first = session(lost.shard.as_ref(), "1").await;
     lost.write_all(first.as_mut()).await.expect("write");
     let recorded = first.record(&entry("1")).await.expect("record");
@@ -137,9 +170,8 @@ async fn what_is_committed_is_done_and_never_repeated() {
     session(other.as_ref(), "2").await.abort().await.expect("abort");
 }
 
-#[tokio::test]
-async fn a_tenant_that_another_process_restores_is_held() {
-    let lost = lose_site_1().await;
+async fn a_tenant_that_another_process_restores_is_held(triggers: bool) {
+    let lost = lose_site_1(triggers).await;
     let first = session(lost.shard.as_ref(), "1").await;
     let other = open_shard(&lost.database).await;
     match other.begin(&plan(), &TenantId::new("1")).await.expect("begin") {
@@ -156,9 +188,8 @@ async fn a_tenant_that_another_process_restores_is_held() {
     session(other.as_ref(), "1").await.abort().await.expect("free again");
 }
 
-#[tokio::test]
-async fn a_dropped_session_and_an_aborted_one_leave_no_trace() {
-    let lost = lose_site_1().await;
+async fn a_dropped_session_and_an_aborted_one_leave_no_trace(triggers: bool) {
+    let lost = lose_site_1(triggers).await;
     let after_loss = lost.everything();
     let mut dropped = session(lost.shard.as_ref(), "1").await;
     lost.write_all(dropped.as_mut()).await.expect("write");
@@ -179,9 +210,8 @@ async fn a_dropped_session_and_an_aborted_one_leave_no_trace() {
     assert!(lost.shard.journal(&plan()).await.expect("journal").is_empty());
 }
 
-#[tokio::test]
-async fn the_write_set_sees_what_a_trigger_does_to_a_neighbour() {
-    let lost = lose_site_1().await;
+async fn the_write_set_sees_what_a_trigger_does_to_a_neighbour(triggers: bool) {
+    let lost = lose_site_1(triggers).await;
     psql(
         &lost.database,
         "create function count_up() returns trigger language plpgsql as $$
@@ -192,19 +222,20 @@ async fn the_write_set_sees_what_a_trigger_does_to_a_neighbour() {
     let mut session = session(lost.shard.as_ref(), "1").await;
     lost.write_all(session.as_mut()).await.expect("write");
     let set = session.write_set().await.expect("write set");
-    assert_eq!(set.tables[&name("public.counters")], TableWrites { inserted: 0, updated: 250, deleted: 0 });
+    let counted = TableWrites { inserted: 0, updated: 250, deleted: 0 };
+    assert_eq!(set.tables.get(&name("public.counters")), triggers.then_some(&counted));
     session.abort().await.expect("abort");
     assert_eq!(lost.everything(), after_loss);
 }
 
-#[tokio::test]
-async fn counts_of_an_earlier_transaction_are_not_counted_again() {
-    let lost = lose_site_1().await;
+async fn counts_of_an_earlier_transaction_are_not_counted_again(triggers: bool) {
+    let lost = lose_site_1(triggers).await;
     // One connection, one transaction behind the other: the server keeps the counters of the first for a
     // while.
     let shard = reinstate::shard::open(&reinstate::model::ShardName::new("shop"), &url(&lost.database), 1)
         .await
         .expect("open");
+    let shard = loud_or_quiet(shard, triggers);
     for _ in 0..3 {
         let mut session = session(shard.as_ref(), "1").await;
         lost.write_all(session.as_mut()).await.expect("write");
@@ -216,9 +247,8 @@ async fn counts_of_an_earlier_transaction_are_not_counted_again() {
     assert!(quiet.write_set().await.expect("write set").tables.is_empty());
 }
 
-#[tokio::test]
-async fn a_live_row_with_the_same_key_is_named_and_the_tenant_is_rolled_back() {
-    let lost = lose_site_1().await;
+async fn a_live_row_with_the_same_key_is_named_and_the_tenant_is_rolled_back(triggers: bool) {
+    let lost = lose_site_1(triggers).await;
     psql(&lost.database, "insert into sites values (1, 'squatter')");
     let after_loss = lost.everything();
     let mut session = session(lost.shard.as_ref(), "1").await;
@@ -238,9 +268,8 @@ async fn a_live_row_with_the_same_key_is_named_and_the_tenant_is_rolled_back() {
     assert_eq!(lost.everything(), after_loss);
 }
 
-#[tokio::test]
-async fn after_an_error_the_tenant_can_be_tried_again_at_once() {
-    let lost = lose_site_1().await;
+async fn after_an_error_the_tenant_can_be_tried_again_at_once(triggers: bool) {
+    let lost = lose_site_1(triggers).await;
     for _ in 0..5 {
         psql(&lost.database, "insert into sites values (1, 'squatter')");
         let mut failed = session(lost.shard.as_ref(), "1").await;
@@ -259,9 +288,8 @@ async fn after_an_error_the_tenant_can_be_tried_again_at_once() {
     assert_eq!(lost.everything(), lost.before);
 }
 
-#[tokio::test]
-async fn a_stream_that_breaks_gives_its_own_error_and_writes_nothing() {
-    let lost = lose_site_1().await;
+async fn a_stream_that_breaks_gives_its_own_error_and_writes_nothing(triggers: bool) {
+    let lost = lose_site_1(triggers).await;
     let after_loss = lost.everything();
     let (table, batches) = &lost.rows[0];
     let broken = chunks(&table.table, batches.clone())
@@ -275,9 +303,8 @@ async fn a_stream_that_breaks_gives_its_own_error_and_writes_nothing() {
 }
 
 /// P7: whatever a restore does, nobody's reading or writing waits for its table locks.
-#[tokio::test]
-async fn no_lock_on_a_user_table_is_above_row_exclusive() {
-    let lost = lose_site_1().await;
+async fn no_lock_on_a_user_table_is_above_row_exclusive(triggers: bool) {
+    let lost = lose_site_1(triggers).await;
     let mut session = session(lost.shard.as_ref(), "1").await;
     lost.write_all(session.as_mut()).await.expect("write");
     for (table, _) in &lost.rows {
@@ -292,28 +319,32 @@ async fn no_lock_on_a_user_table_is_above_row_exclusive() {
            and c.relkind in ('r', 'p') and c.relnamespace = 'public'::regnamespace
            and a.application_name like 'reinstate%' order by 1",
     );
-    assert_eq!(locks, "AccessShareLock\nRowExclusiveLock\nRowShareLock");
+    // The server's own check of a foreign key locks rows; here the engine's proof has not begun.
+    let of_checks = if triggers { "\nRowShareLock" } else { "" };
+    assert_eq!(locks, format!("AccessShareLock\nRowExclusiveLock{of_checks}"));
     session.abort().await.expect("abort");
 }
 
-#[tokio::test]
-async fn a_lock_that_is_not_free_in_time_may_be_tried_again() {
-    let lost = lose_site_1().await;
+async fn a_lock_that_is_not_free_in_time_may_be_tried_again(triggers: bool) {
+    let lost = lose_site_1(triggers).await;
     let mut session = session(lost.shard.as_ref(), "1").await;
     let database = lost.database.clone();
     let neighbour = std::thread::spawn(move || {
-        psql(&database, "begin; lock table sites in share row exclusive mode; select pg_sleep(4); commit")
+        psql(&database, "begin; lock table sites in share row exclusive mode; select pg_sleep(6); commit")
     });
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let held = "select count(*) from pg_locks where mode = 'ShareRowExclusiveLock' and granted
+        and database = (select oid from pg_database where datname = current_database())";
+    while psql(&lost.database, held) == "0" {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     let error = lost.write_all(session.as_mut()).await.expect_err("locked");
     assert!(is_transient(&error), "{}", error.chain());
     session.abort().await.expect("abort");
     neighbour.join().expect("neighbour");
 }
 
-#[tokio::test]
-async fn a_server_that_goes_away_can_be_resumed() {
-    let lost = lose_site_1().await;
+async fn a_server_that_goes_away_can_be_resumed(triggers: bool) {
+    let lost = lose_site_1(triggers).await;
     let mut session = session(lost.shard.as_ref(), "1").await;
     psql(
         &lost.database,
@@ -371,8 +402,7 @@ async fn a_fresh_sequence_beyond_the_restored_rows_stays_where_it_is() {
     assert_eq!(psql(&database, "select nextval('s')"), "100");
 }
 
-#[tokio::test]
-async fn rows_in_a_circle_commit_where_the_keys_can_wait_and_fail_where_one_is_missing() {
+async fn rows_in_a_circle_commit_where_the_keys_can_wait_and_fail_where_one_is_missing(triggers: bool) {
     let database = Cluster::start().new_database();
     psql(
         &database,
@@ -383,7 +413,7 @@ async fn rows_in_a_circle_commit_where_the_keys_can_wait_and_fail_where_one_is_m
          insert into b values (2, 1, 1); commit",
     );
     let rules = tenancy(&[("public.a", direct("site")), ("public.b", direct("site"))]);
-    let shard = open_shard(&database).await;
+    let shard = open_shard_with(&database, triggers).await;
     shard.prepare_journal().await.expect("journal");
     let facts = shard.facts().await.expect("facts");
     let (a, b) = (owned(&facts, &rules, "public.a"), owned(&facts, &rules, "public.b"));
@@ -397,9 +427,16 @@ async fn rows_in_a_circle_commit_where_the_keys_can_wait_and_fail_where_one_is_m
 
     let mut half = session(shard.as_ref(), "1").await;
     half.write(&a, chunks(&a.table, rows_a.clone())).await.expect("write");
-    let error = half.commit().await.expect_err("b is missing");
-    assert_eq!(error.kind(), Kind::Failed);
-    assert!(error.chain().contains("violates foreign key constraint"), "{}", error.chain());
+    if triggers {
+        let error = half.commit().await.expect_err("b is missing");
+        assert_eq!(error.kind(), Kind::Failed);
+        assert!(error.chain().contains("violates foreign key constraint"), "{}", error.chain());
+    } else {
+        let key = &a.table.foreign_keys[0];
+        let broken = half.broken_reference(&a, &TenantId::new("1"), key, None).await.expect("asked");
+        assert_eq!(broken.expect("b is missing").key.to_string(), "id=2");
+        half.abort().await.expect("abort");
+    }
     assert_eq!(psql(&database, "select count(*) from a"), "0");
 
     let mut session = session(shard.as_ref(), "1").await;
@@ -409,9 +446,8 @@ async fn rows_in_a_circle_commit_where_the_keys_can_wait_and_fail_where_one_is_m
     assert_eq!(psql(&database, "select * from a, b"), "1|1|2|2|1|1");
 }
 
-#[tokio::test]
-async fn triggers_find_what_they_find_in_the_application() {
-    let lost = lose_site_1().await;
+async fn triggers_find_what_they_find_in_the_application(triggers: bool) {
+    let lost = lose_site_1(triggers).await;
     // The function names its table without a schema, as most do.
     psql(
         &lost.database,

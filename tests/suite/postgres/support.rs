@@ -41,6 +41,16 @@ pub async fn open_shard(database: &str) -> Arc<dyn Shard> {
     shard::open(&ShardName::new("shop"), &url(database), 4).await.expect("open the shard")
 }
 
+/// A shard whose sessions have triggers on or off.
+pub async fn open_shard_with(database: &str, triggers: bool) -> Arc<dyn Shard> {
+    loud_or_quiet(open_shard(database).await, triggers)
+}
+
+/// The same shard, its sessions with triggers on or off.
+pub fn loud_or_quiet(shard: Arc<dyn Shard>, triggers: bool) -> Arc<dyn Shard> {
+    if triggers { shard } else { Arc::new(crate::quiet::Quiet(shard)) }
+}
+
 pub async fn open_source(database: &str, tenancy: &Tenancy) -> Box<dyn Source> {
     live::open(&ShardName::new("shop"), &url(database), tenancy, 3).await.expect("open the source")
 }

@@ -36,6 +36,7 @@ pub async fn value_array(
 }
 
 /// A value in binary form, to be bound.
+#[derive(Clone)]
 pub struct BinaryValue {
     type_oid: u32,
     pub(super) bytes: Vec<u8>,

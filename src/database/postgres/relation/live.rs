@@ -26,6 +26,8 @@ pub struct LiveColumn {
     pub is_printed: bool,
     /// The expression of a generated column: computed anew, since the row does not bring it.
     pub generated: Option<String>,
+    /// Whether a row that does not bring it gets a value.
+    pub has_default: bool,
     /// The default of a column, if it is a constant: what a row gets that does not bring the column.
     pub constant: Option<String>,
 }
@@ -58,8 +60,9 @@ const ROW_TYPE: &str =
             exists (select from made_of m join pg_type p on p.oid = m.type
                     where m.column_number = a.attnum and (p.typsend = 0 or p.typreceive = 0)),
             case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
-            case when a.attgenerated = '' and pg_get_expr(d.adbin, d.adrelid) ~ '^(''[^'']*''|-?[0-9.]+|true|false)(::[^(]*)?$'
-                 then pg_get_expr(d.adbin, d.adrelid) end
+            case when a.attgenerated = '' and pg_get_expr(d.adbin, d.adrelid) ~ '^(''[^'']*''|-?[0-9.]+|true|false|NULL)(::[^(]*)?$'
+                 then pg_get_expr(d.adbin, d.adrelid) end,
+            a.atthasdef or a.attidentity <> '' or y.typdefault is not null
      from pg_class c join pg_type t on t.oid = c.reltype
      join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
      join pg_type y on y.oid = a.atttypid
@@ -67,7 +70,8 @@ const ROW_TYPE: &str =
      left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
      where c.oid = $1 order by a.attnum";
 
-type ColumnRow = (i64, i64, String, i64, i64, String, bool, bool, bool, bool, Option<String>, Option<String>);
+type ColumnRow =
+    (i64, i64, String, i64, i64, String, bool, bool, bool, bool, Option<String>, Option<String>, bool);
 
 /// Reads the row type of a table.
 pub async fn row_type(
@@ -85,6 +89,7 @@ pub async fn row_type(
         return Err(Error::undecided(format!("unable to ask about rows of '{name}': it has no columns")));
     };
     let column = |row: ColumnRow| {
+        let has_default = row.12;
         let (
             _,
             _,
@@ -98,6 +103,7 @@ pub async fn row_type(
             is_printed,
             generated,
             constant,
+            ..,
         ) = row;
         LiveColumn {
             name,
@@ -109,6 +115,7 @@ pub async fn row_type(
             is_record,
             is_printed,
             generated,
+            has_default,
             constant,
         }
     };

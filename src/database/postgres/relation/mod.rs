@@ -53,8 +53,9 @@ enum Form {
 }
 
 /// Rows as a relation.
+#[derive(Clone)]
 pub struct Relation {
-    /// The FROM item, whose parameters begin with `$1`: the table's columns and [`PLACE`]. Columns that the rows do not
+    /// The FROM item, whose parameters begin with `$1` or behind those of others: the table's columns and [`PLACE`]. Columns that the rows do not
     /// bring have their defaults, as far as those are constants.
     pub from_item: String,
     /// The parameters.
@@ -71,7 +72,17 @@ fn oid_of(number: i64) -> u32 {
 impl Relation {
     /// A statement about the rows, with its parameters.
     pub fn bound(self, sql: AssertSqlSafe<String>) -> Query<'static, Postgres, PgArguments> {
-        self.parameters.into_iter().fold(sqlx::query(sql), |query, value| query.bind(value))
+        self.bound_to(sqlx::query(sql))
+    }
+
+    /// The statement with the parameters behind those that it has.
+    pub fn bound_to<'q>(self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
+        self.parameters.into_iter().fold(query, |query, value| query.bind(value))
+    }
+
+    /// How many parameters it has.
+    pub fn parameters(&self) -> usize {
+        self.parameters.len()
     }
 }
 
@@ -96,11 +107,27 @@ impl RowType {
         needed: Option<&[String]>,
         alias: &str,
     ) -> Result<Vec<Relation>, WireError> {
+        self.relations_after(0, table, tuples, needed, alias)
+    }
+
+    /// [`RowType::relations`] behind so many parameters of others.
+    pub fn relations_after(
+        &self,
+        others: usize,
+        table: &Table,
+        tuples: &Tuples,
+        needed: Option<&[String]>,
+        alias: &str,
+    ) -> Result<Vec<Relation>, WireError> {
         let form = self.form(table);
         let places = self.places(table, needed);
         if form != Form::Values {
             let parameters = self.arrays(table, tuples, &places, form)?;
-            return Ok(vec![Relation { from_item: self.unnested(table, form, alias), parameters, first: 0 }]);
+            return Ok(vec![Relation {
+                from_item: self.unnested(others, table, form, alias),
+                parameters,
+                first: 0,
+            }]);
         }
         let width = places.iter().flatten().count();
         let mut relations = Vec::new();
@@ -110,10 +137,22 @@ impl RowType {
                 let fields = fields_of(table, tuple)?;
                 parameters.extend(places.iter().flatten().map(|place| BinaryValue::single(fields[*place])));
             }
-            let from_item = self.values(table, &places, rows.len(), alias);
+            let from_item = self.values(others, table, &places, rows.len(), alias);
             relations.push(Relation { from_item, parameters, first: rows.start });
         }
         Ok(relations)
+    }
+
+    /// A column that the rows of `table` do not bring and that has a default which is no constant: nobody knows its
+    /// value before the row is written.
+    pub fn unknown_default<'a>(&self, table: &Table, columns: &'a [String]) -> Option<&'a String> {
+        let is_unknown = |column: &LiveColumn| {
+            column.has_default && column.constant.is_none() && column.generated.is_none()
+        };
+        columns
+            .iter()
+            .filter(|name| table.column(name).is_none())
+            .find(|name| self.columns.iter().any(|column| column.name == **name && is_unknown(column)))
     }
 
     /// Where the values of each column are in a tuple; `None` for those that are not brought or not needed.
@@ -142,7 +181,7 @@ impl RowType {
     }
 
     /// `(SELECT … FROM ROWS FROM (unnest($1)) …) k`.
-    fn unnested(&self, table: &Table, form: Form, alias: &str) -> String {
+    fn unnested(&self, others: usize, table: &Table, form: Form, alias: &str) -> String {
         let mut arriving = Vec::with_capacity(self.columns.len());
         let mut shown = Vec::with_capacity(self.columns.len());
         for (number, column) in self.columns.iter().enumerate() {
@@ -162,7 +201,7 @@ impl RowType {
         }
         let parameters = if form == Form::Apart { arriving.len() } else { 1 };
         let arrays: Vec<String> =
-            (1..=parameters).map(|number| format!("pg_catalog.unnest(${number})")).collect();
+            (1..=parameters).map(|number| format!("pg_catalog.unnest(${})", others + number)).collect();
         // The driver keeps statements by their text: the type of the parameter must be part of it.
         let row_type = self.array;
         format!(
@@ -174,7 +213,14 @@ impl RowType {
     }
 
     /// `(SELECT … FROM (VALUES (1, $1::t, …), …) …) k`.
-    fn values(&self, table: &Table, places: &[Option<usize>], rows: usize, alias: &str) -> String {
+    fn values(
+        &self,
+        others: usize,
+        table: &Table,
+        places: &[Option<usize>],
+        rows: usize,
+        alias: &str,
+    ) -> String {
         let mut arriving = vec![PLACE.to_owned()];
         // Of each value: whether it has a parameter, and what stands behind that.
         let mut values: Vec<(bool, String)> = Vec::with_capacity(self.columns.len());
@@ -194,9 +240,9 @@ impl RowType {
             shown.push(name.clone());
             arriving.push(name);
         }
-        let mut number = 0;
+        let mut number = others;
         let mut value = |(has_parameter, sql): &(bool, String)| {
-            number += i32::from(*has_parameter);
+            number += usize::from(*has_parameter);
             if *has_parameter { format!(", ${number}{sql}") } else { format!(", {sql}") }
         };
         let mut row = |row: usize| {
