@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Each stage takes the result of the one before, and can be had in no other way: replay wants an approved plan,
-//! and only the rails approve; a commit wants an equal verdict (unless it was put off), and only verification gives one.
+//! and only the rails approve; a commit wants an equal verdict (unless that was put off), and only verification
+//! gives one.
 
 use std::sync::Arc;
 

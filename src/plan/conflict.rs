@@ -141,6 +141,11 @@ pub enum Reason {
         /// The table that has it.
         child: TableName,
     },
+    /// A live row that points at this one, which is not there, would become the tenant's.
+    Orphan {
+        /// The table of the live row.
+        child: TableName,
+    },
     /// The live table does not take the row.
     Unfit {
         /// What it demands.
@@ -163,7 +168,7 @@ impl Reason {
         match self {
             Self::Identical => policy == Policy::Fail,
             Self::Different | Self::Ghost => policy != Policy::KeepLive,
-            Self::Taken { .. } | Self::NoParent { .. } | Self::Unfit { .. } => true,
+            Self::Taken { .. } | Self::NoParent { .. } | Self::Unfit { .. } | Self::Orphan { .. } => true,
             // Only repairs ask for these.
             Self::Fixed { .. } | Self::Referenced { .. } => true,
             // Whether these come back first, only the whole list can tell.
@@ -200,6 +205,10 @@ impl fmt::Display for Obstacle {
             Reason::Different => write!(f, "{rows} rows are live with other values in {place}")?,
             Reason::Ghost => write!(f, "{rows} live rows in {place} are not in the snapshot")?,
             Reason::Unfit { what } => write!(f, "{rows} rows of {place} do not fit: {what}")?,
+            Reason::Orphan { child } => write!(
+                f,
+                "{rows} live rows of '{child}' point at rows of {place} that are not there, and would become the tenant's"
+            )?,
             Reason::Fixed { column } => write!(
                 f,
                 "{rows} rows are live in {place} with another value in column '{column}', which no UPDATE can set (GENERATED ALWAYS AS IDENTITY)"

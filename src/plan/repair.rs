@@ -42,6 +42,7 @@ impl Repair {
             Reason::Identical | Reason::Different => false,
             Reason::Ghost => !self.delete_extra && !standing.is_keyed && standing.absent.rows > 0,
             Reason::Taken { .. } | Reason::NoParent { .. } | Reason::Unfit { .. } => true,
+            Reason::Orphan { .. } => true,
             Reason::Fixed { .. } | Reason::Referenced { .. } => true,
             // As in a restore: only the whole list can tell.
             Reason::Awaits { .. } => false,

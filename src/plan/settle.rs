@@ -121,6 +121,9 @@ pub fn hints(blocked: &[BlockedTenant], repair: bool) -> Vec<&'static str> {
     if reasons().any(|reason| matches!(reason, Reason::Fixed { .. })) {
         hints.push("delete the live rows named above by hand: they are inserted then, with the numbers that they had");
     }
+    if reasons().any(|reason| matches!(reason, Reason::Orphan { .. })) {
+        hints.push("rows that point at nothing were left behind by the deletion or made since: a person must decide whose they are");
+    }
     if reasons().any(|reason| matches!(reason, Reason::Referenced { .. })) {
         hints.push("a row that others point at goes when these point elsewhere, or are gone; without --delete-extra extra rows stay");
     }

@@ -11,6 +11,7 @@ mod drift;
 pub(crate) mod keys;
 mod live;
 mod matched;
+mod orphans;
 mod questions;
 mod referrers;
 mod standing;

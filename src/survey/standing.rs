@@ -20,6 +20,7 @@ use futures::StreamExt;
 
 use super::keys::KeyOf;
 use super::live::{LiveRows, Stand, encoded};
+use super::orphans::{self, Hop};
 use super::referrers::Referrers;
 use super::tombstones::Erased;
 use crate::disputed::Unowned;
@@ -72,6 +73,8 @@ pub(super) struct Comparison<'a> {
     /// Tables by name, as they are live.
     pub tables: &'a [Table],
     queues: &'a [QueueLink],
+    /// Hops that nothing enforces.
+    pub hops: Vec<Hop>,
     pub parents: &'a mut Parents,
     pub trial: Option<&'a mut dyn Trial>,
     erased: &'a mut Erased,
@@ -125,6 +128,7 @@ impl<'a> Comparison<'a> {
             tenant,
             tables,
             queues,
+            hops: orphans::hops(tables, involved),
             parents,
             trial,
             erased,
@@ -280,6 +284,7 @@ impl Compared<'_, '_> {
             self.tallies.add(reason, 1, || row_name(table, &chunk.batch, row));
         }
         self.ask_for_queued(&absent).await?;
+        self.ask_for_orphans(&absent).await?;
         for (wanted, changed) in [(absent, false), (changed, true)] {
             self.ask_for_keys(&wanted, changed).await?;
             self.try_rows(&wanted, changed).await?;

@@ -1,5 +1,6 @@
 //! Killed at any instant, run again: nothing twice, nothing lost (P4).
 
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use crate::world::{Kind, World, tenants};
@@ -11,14 +12,21 @@ async fn survives_ten_kills(kind: Kind) {
     world.delete(victims).await;
     world.plan(victims).exits(0);
     let mut rng = fastrand::Rng::with_seed(10);
-    let (mut kills, mut between_commits) = (0, false);
-    // Ten kills at least, and on until one fell between the first and the last commit.
-    while kills < 10 || (!between_commits && kills < 100) {
+    let mut between_commits = false;
+    for kills in 0..12 {
         let mut child = world.spawn(&["apply", "plan.json", "--confirm", "10", "--jobs", "1"]);
-        tokio::time::sleep(Duration::from_millis(rng.u64(5..150) * (1 + kills / 4))).await;
+        match kills {
+            // Before anything is written, most likely.
+            0..3 => tokio::time::sleep(Duration::from_millis(rng.u64(1..15))).await,
+            // As soon as a tenant is told to be back: between two commits.
+            3..6 => {
+                let told = BufReader::new(child.stderr.take().expect("stderr")).lines();
+                let _ = told.map_while(Result::ok).find(|line| line.contains("restored and verified"));
+            }
+            _ => tokio::time::sleep(Duration::from_millis(rng.u64(5..150))).await,
+        }
         child.kill().expect("SIGKILL");
         let killed = child.wait().expect("wait").code().is_none();
-        kills += 1;
         let status = world.run(&["status", "plan.json", "--json"]).exits(0).json();
         for shard in status["shards"].as_array().expect("shards") {
             let mut restored: Vec<String> = shard["restored"]

@@ -4,6 +4,7 @@
 mod disputed;
 mod doubts;
 mod inferred;
+mod orphans;
 mod referenced;
 mod rescue;
 mod scale;

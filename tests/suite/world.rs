@@ -354,7 +354,7 @@ impl World {
 
     /// Starts the binary and leaves it running.
     pub fn spawn(&self, args: &[&str]) -> Child {
-        self.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("spawn")
+        self.command(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("spawn")
     }
 
     /// The one snapshot of a shard: its folder.

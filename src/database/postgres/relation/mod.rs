@@ -55,8 +55,8 @@ enum Form {
 /// Rows as a relation.
 #[derive(Clone)]
 pub struct Relation {
-    /// The FROM item, whose parameters begin with `$1` or behind those of others: the table's columns and [`PLACE`]. Columns that the rows do not
-    /// bring have their defaults, as far as those are constants.
+    /// The FROM item, whose parameters begin with `$1` or behind those of others: the table's columns and [`PLACE`].
+    /// Columns that the rows do not bring have their defaults, as far as those are constants.
     pub from_item: String,
     /// The parameters.
     parameters: Vec<BinaryValue>,
