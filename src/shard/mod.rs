@@ -206,6 +206,12 @@ pub trait Shard: Send + Sync {
     /// Positions of the rows that point, by this key, at one of `parents`, none of which need be live.
     async fn pointing(&self, rows: &Rows<'_>, key: &ForeignKey, parents: &Rows<'_>) -> Result<Vec<usize>>;
 
+    /// The value of a key in each row, as text; `None` where the key does not speak of the row. For databases without
+    /// [`Shard::trial`], which looks for keys that rows share with each other by itself.
+    async fn key_values(&self, rows: &Rows<'_>, _key: &UniqueKey) -> Result<Vec<Option<String>>> {
+        Ok(vec![None; rows.tuples.len()])
+    }
+
     /// Tries rows before they are written; none where the server can be asked for all that it demands.
     async fn trial(&self) -> Result<Option<Box<dyn Trial>>> {
         Ok(None)

@@ -6,6 +6,7 @@
 //! ```
 
 mod awaited;
+mod clashes;
 mod damage;
 mod drift;
 pub(crate) mod keys;
@@ -41,6 +42,7 @@ use crate::shard::{self, Facts, Shard, Trial};
 use crate::snapshot::{self, Selector, Snapshot, Store, TableEntry};
 use crate::source::snapshot_store::SnapshotSource;
 use crate::source::{Scan, Source};
+use clashes::Claimed;
 pub use damage::{Damage, DamagedTenant, Look};
 use standing::{Comparison, Parents, Scope};
 use tombstones::Erased;
@@ -247,11 +249,11 @@ impl Surveyed {
             queues: &queues,
             repair: request.repair,
         };
-        let mut trial = self.shard.trial().await?;
+        let (mut trial, mut claimed) = (self.shard.trial().await?, Claimed::default());
         for tenant in tenants {
             let trial = trial.as_deref_mut().map(|trial| -> &mut dyn Trial { trial });
-            let mut comparison =
-                comparable.then(|| Comparison::new(scope, tenant, &mut parents, trial, &mut erased));
+            let mut comparison = comparable
+                .then(|| Comparison::new(scope, tenant, &mut parents, &mut claimed, trial, &mut erased));
             for (owned, live) in involved.iter().zip(&live) {
                 let changed = drift.entry(owned.table.name.clone()).or_default();
                 let live_rows = live.get(tenant).copied().unwrap_or_default();

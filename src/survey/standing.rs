@@ -18,6 +18,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use futures::StreamExt;
 
+use super::clashes::{self, Claimed};
 use super::keys::KeyOf;
 use super::live::{LiveRows, Stand, encoded};
 use super::orphans::{self, Hop};
@@ -69,7 +70,7 @@ pub(super) struct Scope<'a> {
 /// One tenant in one shard.
 pub(super) struct Comparison<'a> {
     pub shard: &'a dyn Shard,
-    tenant: &'a TenantId,
+    pub tenant: &'a TenantId,
     /// Tables by name, as they are live.
     pub tables: &'a [Table],
     queues: &'a [QueueLink],
@@ -77,6 +78,7 @@ pub(super) struct Comparison<'a> {
     pub hops: Vec<Hop>,
     pub parents: &'a mut Parents,
     pub trial: Option<&'a mut dyn Trial>,
+    pub claimed: &'a mut Claimed,
     erased: &'a mut Erased,
     /// Of a repair.
     referrers: Option<Referrers>,
@@ -110,6 +112,7 @@ impl<'a> Comparison<'a> {
         scope: Scope<'a>,
         tenant: &'a TenantId,
         parents: &'a mut Parents,
+        claimed: &'a mut Claimed,
         trial: Option<&'a mut dyn Trial>,
         erased: &'a mut Erased,
     ) -> Self {
@@ -131,6 +134,7 @@ impl<'a> Comparison<'a> {
             hops: orphans::hops(tables, involved),
             parents,
             trial,
+            claimed,
             erased,
             referrers,
             present,
@@ -165,6 +169,7 @@ impl<'a> Comparison<'a> {
             owned,
             live,
             keys,
+            new_keys: clashes::new_keys(taken, table),
             has_new_keys: table.keys().any(|key| taken.keys().all(|known| known != key)),
             standing: Standing::default(),
             tallies: Tallies::default(),
@@ -217,7 +222,9 @@ pub(super) struct Compared<'t, 'a> {
     pub live: LiveRows,
     /// Keys that may be taken.
     pub keys: Vec<UniqueKey>,
-    /// Whether rows that stood together in the snapshot may share a key now.
+    /// Those that rows may share that stood together in the snapshot.
+    pub new_keys: Vec<UniqueKey>,
+    /// Whether there are any, of any sort.
     pub has_new_keys: bool,
     standing: Standing,
     pub tallies: Tallies,
@@ -286,6 +293,7 @@ impl Compared<'_, '_> {
         self.ask_for_queued(&absent).await?;
         self.ask_for_orphans(&absent).await?;
         for (wanted, changed) in [(absent, false), (changed, true)] {
+            self.ask_for_clashes(&wanted).await?;
             self.ask_for_keys(&wanted, changed).await?;
             self.try_rows(&wanted, changed).await?;
             self.ask_for_parents(&wanted).await?;

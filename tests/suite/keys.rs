@@ -280,3 +280,32 @@ async fn sqlite_references_of_equal_values_and_other_bytes() {
     }
     assert_eq!(world.dump().await, before);
 }
+
+/// PostgreSQL: rows that come back and share a key which the table has got since, with each other.
+#[test]
+fn a_key_that_is_new_and_that_rows_share_with_each_other_is_found_by_the_plan() {
+    let schema = "create table issues (id int primary key, site_id int not null references sites, code text, mark text);
+        insert into issues select n, 1 + n % 3, 'code ' || n, 'mark ' || n from generate_series(1, 30) n;
+        update issues set code = 'Shared' where id in (3, 4);
+        update issues set mark = case id when 9 then 'TWICE' else 'twice' end where id in (6, 9, 12);";
+    let lost = lose(schema, "delete from issues where site_id in (1, 2); delete from sites where id = 2");
+    lost.shop.sql("create unique index codes on issues (code)");
+    lost.shop.sql("create unique index marks on issues (lower(mark)) where id < 12");
+    let now = everything(&lost.shop);
+    std::fs::write(lost.shop.dir.path().join("both.txt"), "1\n2\n").expect("list");
+    let plan = ["plan", "--tenants", "both.txt", "-o", "plan.json"];
+    let refused = lost.shop.run(&plan).exits(6);
+    let told = format!("{}{}", refused.stdout, refused.error());
+    for word in [
+        "('codes') that is taken: id=4 by id=3 of tenant 1, which comes back too",
+        "('marks') that is taken: id=9 by id=6 of tenant 1, which comes back too",
+    ] {
+        assert!(told.contains(word), "'{word}' in\n{told}");
+    }
+    assert!(!told.contains("id=12"), "the index does not speak of it: {told}");
+    assert_eq!(everything(&lost.shop), now);
+    lost.shop.sql("drop index codes; drop index marks");
+    lost.shop.run(&plan).exits(0);
+    lost.shop.run(&["apply", "plan.json", "--confirm", "2"]).exits(0);
+    assert_eq!(everything(&lost.shop), lost.before);
+}

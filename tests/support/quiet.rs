@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use reinstate::error::Result;
-use reinstate::model::{ForeignKey, OwnedTable, PlanHash, Table, TenantId, TypeKind};
+use reinstate::model::{ForeignKey, OwnedTable, PlanHash, Table, TenantId, TypeKind, UniqueKey};
 use reinstate::shard::{
     Answer, Claim, Climbs, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Tree, Trial,
     Wanted,
@@ -56,6 +56,10 @@ impl Shard for Quiet {
 
     async fn pointing(&self, rows: &Rows<'_>, key: &ForeignKey, parents: &Rows<'_>) -> Result<Vec<usize>> {
         self.0.pointing(rows, key, parents).await
+    }
+
+    async fn key_values(&self, rows: &Rows<'_>, key: &UniqueKey) -> Result<Vec<Option<String>>> {
+        self.0.key_values(rows, key).await
     }
 
     async fn trial(&self) -> Result<Option<Box<dyn Trial>>> {

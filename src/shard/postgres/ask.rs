@@ -227,6 +227,48 @@ pub async fn pointing(
     Ok(found.into_iter().collect())
 }
 
+/// The value of a key in each row, as the server prints it; `None` where the key does not speak of the row, or where
+/// it is NULL, and NULLs are distinct.
+pub async fn key_values(
+    connection: &mut PgConnection,
+    relations: &Relations,
+    row_types: &RowTypes,
+    rows: &Rows<'_>,
+    key: &UniqueKey,
+) -> Result<Vec<Option<String>>> {
+    let table = &rows.owned.table;
+    let unfit = |error| Error::failed(format!("unable to ask about rows of '{}'", table.name)).because(error);
+    let unable = |error| failure(format!("unable to ask about rows of '{}'", table.name), error);
+    let mut values = vec![None; rows.tuples.len()];
+    if rows.tuples.is_empty() {
+        return Ok(values);
+    }
+    let terms: Vec<String> = key.terms.iter().map(|term| format!("({})", term.sql)).collect();
+    let mut conditions: Vec<String> = key.predicate.iter().map(|sql| format!("({sql})")).collect();
+    if !key.nulls_not_distinct {
+        conditions.extend(terms.iter().map(|term| format!("{term} IS NOT NULL")));
+    }
+    let only = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };
+    let row_type = row_types.get(connection, relations, &table.name).await?;
+    for relation in row_type.relations(table, rows.tuples, columns_of(key), "k").map_err(unfit)? {
+        let first = relation.first;
+        let sql = format!(
+            "SELECT {PLACE}::pg_catalog.int8 - 1, ROW({})::pg_catalog.text FROM {} WHERE {only}",
+            terms.join(", "),
+            relation.from_item
+        );
+        // Safe: as above.
+        for row in &relation.bound(AssertSqlSafe(sql)).fetch_all(&mut *connection).await.map_err(unable)? {
+            let place: i64 = row.try_get(0).map_err(unable)?;
+            let place = first + usize::try_from(place).unwrap_or_default();
+            if let Some(value) = values.get_mut(place) {
+                *value = Some(row.try_get(1).map_err(unable)?);
+            }
+        }
+    }
+    Ok(values)
+}
+
 fn no_parent(asked: &str, relations: &Relations, key: &ForeignKey, lock: bool) -> Result<String> {
     let parent = relations.from_item(&key.parent)?;
     let quoted = |columns: &[String]| columns.iter().map(|name| quote_identifier(name)).collect::<Vec<_>>();

@@ -38,7 +38,9 @@ use crate::database::postgres::catalog::{self, Relations};
 use crate::database::postgres::connect::Target;
 use crate::database::postgres::pool::Pool;
 use crate::error::Result;
-use crate::model::{DatabaseUrl, ForeignKey, OwnedTable, PlanHash, ShardName, Table, TenantId, TypeKind};
+use crate::model::{
+    DatabaseUrl, ForeignKey, OwnedTable, PlanHash, ShardName, Table, TenantId, TypeKind, UniqueKey,
+};
 
 /// Connects.
 pub async fn open(name: &ShardName, url: &DatabaseUrl, connections_max: usize) -> Result<Arc<dyn Shard>> {
@@ -119,6 +121,14 @@ impl Shard for PostgresShard {
         let found = ask::pointing(&mut connection, &relations, &self.row_types, rows, key, parents).await?;
         connection.release();
         Ok(found)
+    }
+
+    async fn key_values(&self, rows: &Rows<'_>, key: &UniqueKey) -> Result<Vec<Option<String>>> {
+        let relations = self.relations().await?;
+        let mut connection = self.pool.lease().await?;
+        let values = ask::key_values(&mut connection, &relations, &self.row_types, rows, key).await?;
+        connection.release();
+        Ok(values)
     }
 
     async fn read(
