@@ -18,6 +18,7 @@ mod kept;
 mod outcome;
 mod prove;
 mod queued;
+mod read_back;
 mod referenced;
 mod references;
 mod referrers;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use futures::StreamExt;
 
 use super::references::{Leaving, References};
-use crate::bridge::compute;
+use crate::bridge::compute_on;
 use crate::database::ParentMissing;
 use crate::error::{Error, Result};
 use crate::limits::{KEY_PROOF_BYTES_MAX, KEYS_ASKED_MAX};
@@ -36,7 +36,7 @@ impl<'a> Proof<'a> {
                 let (table, references) = (table.clone(), Arc::clone(&references));
                 async move {
                     let chunk = chunk?;
-                    compute(move || {
+                    compute_on(chunk.tuples.bytes.len(), move || {
                         references.lock().map_err(|_| stopped())?.add(&table, &chunk.tuples)?;
                         Ok(chunk)
                     })

@@ -1,6 +1,6 @@
 //! One tenant in one shard, in one transaction: the steps of a restore, in order. Commit is the last.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -18,9 +18,8 @@ use super::referenced::Choice;
 use super::repair::Repairs;
 use super::{Run, ShardStatus, VerifyAt};
 use crate::connect::ConnectedShard;
-use crate::disputed::Unowned;
 use crate::error::{Error, Result};
-use crate::model::{Belongs, Fingerprint, OwnedTable, Sequence, TableName, TypeKind, row_hash};
+use crate::model::{Fingerprint, OwnedTable, Sequence, TableName, TypeKind};
 use crate::plan::{ShardPlan, TenantPlan, TenantShard, TenantTable};
 use crate::shard::{Chunk, ChunkStream, Claim, JournalEntry, Session, TableWrites};
 use crate::verify::{self, Verdict};
@@ -224,86 +223,6 @@ impl Steps<'_> {
             self.tenant.id, rows.table
         ))
         .hint("`reinstate snapshot verify` says which files are rotten")
-    }
-
-    /// Reads the tenant's tables back, and asks about all others together: rows that appeared since the deletion
-    /// would be found there, and none may be.
-    async fn read_back(&self, session: &mut dyn Session, choice: &Choice) -> Result<Verdict> {
-        let expected = |name: &TableName| self.part.tables.iter().find(|rows| rows.table == *name);
-        let (held, others): (Vec<&OwnedTable>, Vec<&OwnedTable>) = self
-            .planned
-            .tables
-            .iter()
-            .chain(&self.planned.others)
-            .filter(|owned| owned.owners.belongs == Belongs::ToOne || choice.has(&owned.table.name))
-            .partition(|owned| expected(&owned.table.name).is_some());
-        let ghosts = session.tables_with_rows(&others, &self.tenant.id).await?;
-        let haunted = others.into_iter().filter(|owned| ghosts.contains(&owned.table.name));
-        let mut found = Vec::with_capacity(held.len());
-        for owned in held.into_iter().chain(haunted) {
-            let name = &owned.table.name;
-            if let Some((written, live)) = self.found_by_key(session, owned, choice).await? {
-                found.push((name.clone(), written, live));
-                continue;
-            }
-            let expected = expected(name).map(TenantTable::expected).unwrap_or_default();
-            let read = self.read_table(session, owned, expected).await?;
-            found.push((name.clone(), expected, read));
-        }
-        let verdict = verify::before_commit(found);
-        let Some(wrong) = verdict.tables().iter().find(|table| !table.is_equal()) else { return Ok(verdict) };
-        let (expected, found) = (wrong.expected.rows, wrong.found.rows);
-        let what = if expected == found {
-            format!("the {found} rows read back are not those of the snapshot")
-        } else {
-            format!("{found} rows were read back, the snapshot has {expected}")
-        };
-        Err(Error::failed(format!("unable to verify table '{}' before commit: {what}", wrong.table))
-            .hint("rows may have been created for the tenant since the deletion, or a trigger changes values on INSERT"))
-    }
-
-    /// Reads the tenant's rows of one table back, without those that were disputed. Another tenant that comes back in
-    /// this moment changes what looks like this one's: then it is read again.
-    async fn read_table(
-        &self,
-        session: &mut dyn Session,
-        owned: &OwnedTable,
-        expected: Fingerprint,
-    ) -> Result<Fingerprint> {
-        let mut before = None;
-        loop {
-            let read = session.read_back(owned, &self.tenant.id).await?;
-            let mut rest = read;
-            if read != expected {
-                let disputed = self.disputed(session, owned).await?;
-                disputed.into_iter().for_each(|hash| rest.remove(hash));
-            }
-            if rest == expected || before == Some(read) {
-                return Ok(rest);
-            }
-            before = Some(read);
-        }
-    }
-
-    /// The rows that this transaction sees as the tenant's, and that the snapshot gives to nobody: their hashes.
-    pub(super) async fn disputed(&self, session: &mut dyn Session, owned: &OwnedTable) -> Result<Vec<u128>> {
-        let unowned = self.unowned(owned);
-        if !unowned.may_dispute(owned) {
-            return Ok(Vec::new());
-        }
-        let mut known: HashMap<u128, u64> = HashMap::new();
-        let mut chunks = self.rows_of(owned).await?;
-        while let Some(chunk) = chunks.next().await {
-            chunk?.tuples.iter().for_each(|tuple| *known.entry(row_hash(tuple)).or_default() += 1);
-        }
-        let extra = session.extra(owned, &self.tenant.id, known).await?;
-        let (apart, _) = unowned.part(owned, &extra).await?;
-        Ok(apart.iter().map(row_hash).collect())
-    }
-
-    pub(super) fn unowned(&self, owned: &OwnedTable) -> Unowned<'_> {
-        let adaptation = self.planned.adaptations.get(&owned.table.name);
-        Unowned { source: self.connected.source.as_ref(), adaptation }
     }
 
     /// Compares what was written with what was to be written; the number of rows.

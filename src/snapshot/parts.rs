@@ -3,8 +3,8 @@
 //! A part is complete, hashed and bounded before it is put, so a put is one create-only request. A tenant's
 //! rows may cross from one part into the next: each part has an entry of its own for them.
 
-use arrow::array::{Array, AsArray, FixedSizeBinaryArray, RecordBatch, StringArray};
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{Decimal128Type, Int64Type, SchemaRef};
 use bytes::Bytes;
 
 use super::index::IndexEntry;
@@ -105,8 +105,8 @@ impl PartBuilder {
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| lacks(name));
         let tenants: &StringArray =
             column(TENANT_COLUMN)?.as_string_opt().ok_or_else(|| lacks(TENANT_COLUMN))?;
-        let hashes: &FixedSizeBinaryArray =
-            column(HASH_COLUMN)?.as_fixed_size_binary_opt().ok_or_else(|| lacks(HASH_COLUMN))?;
+        let hashes =
+            column(HASH_COLUMN)?.as_primitive_opt::<Decimal128Type>().ok_or_else(|| lacks(HASH_COLUMN))?;
         let lengths =
             column(LENGTH_COLUMN)?.as_primitive_opt::<Int64Type>().ok_or_else(|| lacks(LENGTH_COLUMN))?;
         let mut runs = Vec::new();
@@ -135,8 +135,7 @@ impl PartBuilder {
             let (Some(entry), Some(run)) = (open.entries.last_mut(), runs.last_mut()) else {
                 return Err(self.unable());
             };
-            let hash = hashes.value(row).try_into().map_err(|_| lacks(HASH_COLUMN))?;
-            entry.fingerprint.add(u128::from_le_bytes(hash));
+            entry.fingerprint.add(hashes.value(row).cast_unsigned());
             entry.rows += 1;
             let bytes = u64::try_from(lengths.value(row)).unwrap_or(0);
             entry.bytes += bytes;

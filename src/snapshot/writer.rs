@@ -3,6 +3,8 @@
 //! Parquet's Arrow writer ends pages by their size alone. Here each page is one write of the column writer below it,
 //! whose row limit of one ([`format::data`]) ends a page with every write.
 
+use std::ops::Range;
+
 use arrow::array::{Array, ArrayAccessor, ArrayIter, ArrayRef, ArrowPrimitiveType, AsArray, RecordBatch};
 use arrow::compute::concat;
 use arrow::datatypes::{
@@ -11,10 +13,15 @@ use arrow::datatypes::{
 };
 use bytes::Bytes;
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
-use parquet::column::writer::ColumnWriterImpl;
+use parquet::column::writer::{ColumnCloseResult, ColumnWriterImpl, get_column_writer};
 use parquet::data_type::{self as physical, ByteArray, FixedLenByteArray};
 use parquet::errors::ParquetError;
-use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
+use parquet::file::properties::WriterPropertiesPtr;
+use parquet::file::writer::{
+    SerializedColumnWriter, SerializedFileWriter, SerializedPageWriter, TrackedWrite,
+};
+use parquet::schema::types::ColumnDescPtr;
+use rayon::prelude::*;
 
 use super::format;
 use super::pages::{Run, pages};
@@ -85,20 +92,45 @@ impl DataWriter {
         if batches.is_empty() {
             return Ok(());
         }
+        let (schema, properties) = (self.file.schema_descr(), self.file.properties());
+        // One table after the other is written: its columns keep the cores busy.
+        let columns: Vec<(Bytes, ColumnCloseResult)> = (0..self.schema.fields().len())
+            .into_par_iter()
+            .map(|at| {
+                let arrays: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(at).as_ref()).collect();
+                column_chunk(schema.column(at), properties, &concat(&arrays)?, &pages)
+            })
+            .collect::<Result<_>>()?;
         let mut group = self.file.next_row_group()?;
-        for at in 0..self.schema.fields().len() {
-            let arrays: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(at).as_ref()).collect();
-            let values = concat(&arrays)?;
-            let lacks = || ParquetError::General("a row group lacks a column".into());
-            let mut column = group.next_column()?.ok_or_else(lacks)?;
-            for page in &pages {
-                write_page(&mut column, &values.slice(page.start, page.len()))?;
-            }
-            column.close()?;
+        for (bytes, closed) in columns {
+            group.append_column(&bytes, closed)?;
         }
         group.close()?;
         Ok(())
     }
+}
+
+/// A column of a row group in memory, page by page.
+fn column_chunk(
+    column: ColumnDescPtr,
+    properties: &WriterPropertiesPtr,
+    values: &ArrayRef,
+    pages: &[Range<usize>],
+) -> Result<(Bytes, ColumnCloseResult)> {
+    let (mut bytes, mut closed) = (TrackedWrite::new(Vec::new()), None);
+    let to = Box::new(SerializedPageWriter::new(&mut bytes));
+    let on_close = |result| {
+        closed = Some(result);
+        Ok(())
+    };
+    let writer = get_column_writer(column, properties.clone(), to);
+    let mut writer = SerializedColumnWriter::new(writer, Some(Box::new(on_close)));
+    for page in pages {
+        write_page(&mut writer, &values.slice(page.start, page.len()))?;
+    }
+    writer.close()?;
+    let closed = closed.ok_or_else(|| ParquetError::General("a column was not closed".into()))?;
+    Ok((bytes.into_inner()?.into(), closed))
 }
 
 /// Writes values as one page.

@@ -25,7 +25,7 @@ use super::super::{
     TableWrites, Updated, WriteSet,
 };
 use super::{ask, constraints, insert, journal, queue, repair, sequence};
-use crate::bridge::compute;
+use crate::bridge::{compute, compute_on};
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
 use crate::database::postgres::owner::{self, TENANT_FROM_SETTING, TENANT_SETTING};
@@ -534,7 +534,7 @@ impl PostgresSession {
         if is_printed {
             sqlx::raw_sql(DEFAULT_PATH).execute(&mut *self.connection).await.map_err(unable)?;
         }
-        let (tuples, hashes) = compute(move || hashed(tuples)).await?;
+        let (tuples, hashes) = compute_on(tuples.bytes.len(), move || hashed(tuples)).await?;
         hashes.into_iter().zip(tuples.iter()).for_each(|(hash, tuple)| seen(hash, tuple));
         Ok(())
     }
