@@ -15,8 +15,8 @@ pub const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Batches waiting between two stages; more only adds memory, the slower stage decides the speed.
 pub const QUEUE_BATCHES_MAX: usize = 4;
 
-/// Bytes that are decoded or encoded on the spot, in less than a millisecond: a hand-over to the computing pool and back
-/// costs tens of microseconds and two switches, and the pool's threads spin while they look for work.
+/// Bytes that are decoded or encoded on the spot, in less than a millisecond: a hand-over to the computing pool and
+/// back costs tens of microseconds and two switches, and the pool's threads spin while they look for work.
 pub const COMPUTED_AT_ONCE_BYTES_MAX: usize = 256 << 10;
 
 /// Blocks (8 kB) of one scan's TID range on PostgreSQL: 128 MB, so that a large table is shared by all
