@@ -1,7 +1,7 @@
 //! What a repair does beyond inserting: rows get the snapshot's values again, and extra rows go. Exactly those that the
 //! plan has counted; the read-back and the write set look at the result.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use futures::StreamExt;
 
@@ -10,9 +10,9 @@ use super::prove::Proof;
 use super::referrers::Gone;
 use super::transaction::Steps;
 use crate::error::{Error, Result};
-use crate::model::{Fingerprint, OwnedTable, TableName, row_hash};
+use crate::model::{Fingerprint, OwnedTable, row_hash};
 use crate::plan::TenantTable;
-use crate::shard::{Session, TableWrites, Updated};
+use crate::shard::{Session, TableWrites};
 
 /// What helps where the live rows are not those of the plan.
 const AGAIN: &str = "make a new plan; it shows what is live now";
@@ -20,26 +20,17 @@ const AGAIN: &str = "make a new plan; it shows what is live now";
 /// What was done beyond inserting.
 #[derive(Default)]
 pub(super) struct Repairs<'a> {
-    /// Rows that got other values and another partition with them, by table.
-    moved: BTreeMap<TableName, u64>,
     /// Rows that somebody may point at, as they were before; only where triggers are off.
     pub gone: Gone<'a>,
 }
 
-impl Repairs<'_> {
-    /// Rows that are counted twice more for having moved.
-    pub fn moved(&self) -> u64 {
-        self.moved.values().sum()
-    }
-
-    /// What the database counts in a table.
-    pub fn writes(&self, rows: &TenantTable, inserted: u64) -> TableWrites {
-        let moved = self.moved.get(&rows.table).copied().unwrap_or_default();
-        TableWrites {
-            inserted: inserted + moved,
-            updated: rows.repaired().map_or(0, |repaired| repaired.updated) - moved,
-            deleted: rows.repaired().map_or(0, |repaired| repaired.deleted.rows) + moved,
-        }
+/// What the database counts in a table. No UPDATE moves a row to another partition: its key, which holds the columns
+/// that partition, stays.
+pub(super) fn writes(rows: &TenantTable, inserted: u64) -> TableWrites {
+    TableWrites {
+        inserted,
+        updated: rows.repaired().map_or(0, |repaired| repaired.updated),
+        deleted: rows.repaired().map_or(0, |repaired| repaired.deleted.rows),
     }
 }
 
@@ -62,9 +53,8 @@ impl Steps<'_> {
         if let Some(proof) = proof {
             chunks = proof.watch(&owned.table.name, chunks);
         }
-        let Updated { rows: updated, moved } = session.update(owned, chunks, &mut live).await?;
+        let updated = session.update(owned, chunks, &mut live).await?;
         if updated == wanted {
-            repairs.moved.insert(rows.table.clone(), moved);
             repairs.gone.push((owned, old));
             return Ok(());
         }

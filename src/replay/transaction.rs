@@ -15,7 +15,7 @@ use super::kept::{self, Found, Kept};
 use super::prove::Proof;
 use super::queued::Cleared;
 use super::referenced::Choice;
-use super::repair::Repairs;
+use super::repair::{self, Repairs};
 use super::{Run, ShardStatus, VerifyAt};
 use crate::connect::ConnectedShard;
 use crate::error::{Error, Result};
@@ -131,7 +131,7 @@ impl Steps<'_> {
             VerifyAt::BeforeCommit => Some(self.read_back(session, &choice).await?),
             VerifyAt::After => None,
         };
-        let rows = self.check_writes(session, &choice, &repairs, &cleared).await?;
+        let rows = self.check_writes(session, &choice, &cleared).await?;
         let written = || self.part.tables.iter().map(|rows| choice.written(rows)).sum();
         let entry = JournalEntry {
             plan: self.run.hash().clone(),
@@ -230,14 +230,12 @@ impl Steps<'_> {
         &self,
         session: &mut dyn Session,
         choice: &Choice,
-        repairs: &Repairs<'_>,
         cleared: &Cleared,
     ) -> Result<u64> {
-        let writes = |rows: &TenantTable| repairs.writes(rows, choice.rows(rows));
+        let writes = |rows: &TenantTable| repair::writes(rows, choice.rows(rows));
         let mut expected: BTreeMap<TableName, TableWrites> =
             self.part.tables.iter().map(|rows| (rows.table.clone(), writes(rows))).collect();
-        let counted: u64 = expected.values().map(|rows| rows.inserted + rows.updated + rows.deleted).sum();
-        let rows = counted - repairs.moved();
+        let rows = expected.values().map(|rows| rows.inserted + rows.updated + rows.deleted).sum();
         for (queue, &entries) in cleared {
             expected.entry(queue.clone()).or_default().deleted += entries;
         }

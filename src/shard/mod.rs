@@ -109,15 +109,6 @@ pub struct TableWrites {
     pub deleted: u64,
 }
 
-/// Rows that a repair gave other values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Updated {
-    /// All of them.
-    pub rows: u64,
-    /// Those that went to another partition, which the database counts as a DELETE and an INSERT.
-    pub moved: u64,
-}
-
 /// All that a transaction wrote so far, the journal left out. Tables without writes are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteSet {
@@ -267,7 +258,7 @@ pub trait Session: Ask {
         table: &OwnedTable,
         chunks: ChunkStream,
         live: &mut HashMap<u128, u64>,
-    ) -> Result<Updated>;
+    ) -> Result<u64>;
 
     /// The rows of the tenant that this transaction sees in `table` and that are not among `known`, which says how
     /// often each hash may occur. All are held in memory.

@@ -6,15 +6,14 @@
 
 use std::collections::HashMap;
 
-use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
 
-use super::super::Updated;
 use super::ask::RowTypes;
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
 use crate::database::postgres::owner::ROW;
-use crate::database::postgres::relation::{self, PLACE, Relation, RowType};
+use crate::database::postgres::relation::{self, Relation, RowType};
 use crate::error::{Error, Result};
 use crate::model::wire::Tuples;
 use crate::model::{Table, TableName, quote_identifier, row_hash, tuple_name};
@@ -36,7 +35,7 @@ impl Repair<'_> {
         connection: &mut PgConnection,
         tuples: &Tuples,
         live: &mut Bag,
-    ) -> Result<Updated> {
+    ) -> Result<u64> {
         let table = self.table;
         let unable = |error| failure(format!("unable to update rows of table '{}'", table.name), error);
         let set: Vec<String> = table
@@ -48,28 +47,18 @@ impl Repair<'_> {
             .map(|column| format!("{column} = k.{column}"))
             .collect();
         if set.is_empty() || tuples.is_empty() {
-            return Ok(Updated::default());
+            return Ok(0);
         }
-        let places = self.lock(connection, tuples, live).await?;
+        self.lock(connection, tuples, live).await?;
         let row_type = self.row_types.get(connection, self.relations, &table.name).await?;
         let (item, set, same_key) =
             (self.relations.from_item(&table.name)?, set.join(", "), same_key(table)?);
-        let mut updated = Updated::default();
+        let mut updated = 0;
         for relation in sendable(&row_type, table, tuples, None)? {
-            let sql = format!(
-                "UPDATE {item} r SET {set} FROM {} WHERE {same_key}
-                 RETURNING k.{PLACE}::pg_catalog.int8, r.tableoid::pg_catalog.int8",
-                relation.from_item
-            );
+            let sql = format!("UPDATE {item} r SET {set} FROM {} WHERE {same_key}", relation.from_item);
             // Safe: quoted identifiers, and what the server itself gave; the rows are bound.
-            let first = relation.first;
             let query = relation.bound(AssertSqlSafe(sql));
-            for row in query.fetch_all(&mut *connection).await.map_err(unable)? {
-                let place = place_of(&row, first).map_err(unable)?;
-                let now: i64 = row.try_get(1).map_err(unable)?;
-                updated.rows += 1;
-                updated.moved += u64::from(places.get(&place) != Some(&now));
-            }
+            updated += query.execute(&mut *connection).await.map_err(unable)?.rows_affected();
         }
         Ok(updated)
     }
@@ -111,46 +100,30 @@ impl Repair<'_> {
     }
 
     /// Locks the live rows of the same keys until the end of the transaction. They are read with the lock held: each
-    /// must be among `live`. Their partitions, by the places of the keys.
-    async fn lock(
-        &self,
-        connection: &mut PgConnection,
-        tuples: &Tuples,
-        live: &mut Bag,
-    ) -> Result<HashMap<usize, i64>> {
+    /// must be among `live`.
+    async fn lock(&self, connection: &mut PgConnection, tuples: &Tuples, live: &mut Bag) -> Result<()> {
         let table = self.table;
         let unable = |error| failure(format!("unable to lock rows of table '{}'", table.name), error);
         let row_type = self.row_types.get(connection, self.relations, &table.name).await?;
         let (item, sent) = (self.relations.from_item(&table.name)?, relation::sent(table, "r"));
         let same_key = same_key(table)?;
-        let mut places = HashMap::new();
         for relation in sendable(&row_type, table, tuples, Some(&table.primary_key))? {
             let sql = format!(
-                "SELECT k.{PLACE}::pg_catalog.int8, r.tableoid::pg_catalog.int8, {sent}
-                 FROM {item} r JOIN {} ON {same_key} FOR UPDATE OF r",
+                "SELECT {sent} FROM {item} r JOIN {} ON {same_key} FOR UPDATE OF r",
                 relation.from_item
             );
             // Safe: as above.
-            let first = relation.first;
             let query = relation.bound(AssertSqlSafe(sql));
             for row in query.fetch_all(&mut *connection).await.map_err(unable)? {
-                let found = relation::tuple_at(&row, 2).map_err(unable)?.unwrap_or_default();
+                let found = relation::tuple_at(&row, 0).map_err(unable)?.unwrap_or_default();
                 match live.get_mut(&row_hash(&found)).filter(|left| **left > 0) {
                     Some(left) => *left -= 1,
                     None => return Err(changed_since(table, &found)),
                 }
-                let place = place_of(&row, first).map_err(unable)?;
-                places.insert(place, row.try_get(1).map_err(unable)?);
             }
         }
-        Ok(places)
+        Ok(())
     }
-}
-
-/// Which of the rows was sent, of those from `first` on.
-fn place_of(row: &PgRow, first: usize) -> Result<usize, sqlx::Error> {
-    let place: i64 = row.try_get(0)?;
-    Ok(first + usize::try_from(place).unwrap_or_default())
 }
 
 /// Somebody was faster: what he wrote is not overwritten.

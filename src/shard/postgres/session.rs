@@ -22,7 +22,7 @@ use sqlx::postgres::{PgConnection, PgCopyIn};
 
 use super::super::{
     Answer, Ask, Broken, Chunk, ChunkStream, Claim, Collision, JournalEntry, Question, Rows, Session,
-    TableWrites, Updated, WriteSet,
+    TableWrites, WriteSet,
 };
 use super::{ask, constraints, insert, journal, queue, repair, sequence};
 use crate::bridge::{compute, compute_on};
@@ -211,16 +211,14 @@ impl Session for PostgresSession {
         table: &OwnedTable,
         mut chunks: ChunkStream,
         live: &mut HashMap<u128, u64>,
-    ) -> Result<Updated> {
+    ) -> Result<u64> {
         self.begin_step()?;
-        let mut updated = Updated::default();
+        let mut updated = 0;
         while let Some(chunk) = chunks.next().await {
             let tuples = chunk?.tuples;
             let (relations, row_types) = (&self.relations, &self.row_types);
             let repair = repair::Repair { relations, row_types, table: &table.table };
-            let Updated { rows, moved } = repair.update(&mut self.connection, &tuples, live).await?;
-            updated.rows += rows;
-            updated.moved += moved;
+            updated += repair.update(&mut self.connection, &tuples, live).await?;
         }
         self.sound = true;
         Ok(updated)

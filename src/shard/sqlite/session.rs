@@ -30,8 +30,7 @@ use crate::model::{
     Fingerprint, OwnedTable, PlanHash, QueueLink, Sequence, Table, TableName, TenantId, quote_identifier,
 };
 use crate::shard::{
-    Answer, Ask, Chunk, ChunkStream, Claim, JournalEntry, Question, Rows, Session, TableWrites, Updated,
-    WriteSet,
+    Answer, Ask, Chunk, ChunkStream, Claim, JournalEntry, Question, Rows, Session, TableWrites, WriteSet,
 };
 
 /// What the update hook saw, by table; SQLite's thread writes, the session reads between statements.
@@ -176,7 +175,7 @@ impl Session for SqliteSession {
         table: &OwnedTable,
         mut chunks: ChunkStream,
         _live: &mut HashMap<u128, u64>,
-    ) -> Result<Updated> {
+    ) -> Result<u64> {
         let table = &table.table;
         self.begin_step()?;
         let mut updated = 0;
@@ -187,7 +186,7 @@ impl Session for SqliteSession {
             unseen.updated += updated;
         }
         self.sound = true;
-        Ok(Updated { rows: updated, moved: 0 })
+        Ok(updated)
     }
 
     async fn extra(
