@@ -88,7 +88,8 @@ pub struct JournalEntry {
     pub rows: u64,
     /// Bytes written, in wire form.
     pub bytes: u64,
-    /// Fingerprint of the tenant's rows over all tables, as read back before commit.
+    /// Fingerprint of the tenant's rows over all tables, as read back before commit; as handed over, where the
+    /// verification was put off.
     pub fingerprint: Fingerprint,
     /// When the transaction began.
     pub started_at: Timestamp,

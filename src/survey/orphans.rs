@@ -66,9 +66,8 @@ impl Compared<'_, '_> {
                 Question::Referrers { child, owners: Some(&hop.owners), key: &hop.key, orphaned: true };
             for answer in self.of.shard.ask(&rows, &question).await? {
                 let Some(live) = answer.live else { continue };
-                let parents: Vec<&[u8]> = absent.tuples.iter().skip(answer.row).take(1).collect();
-                let parent =
-                    parents.first().map(|tuple| tuple_name(&self.owned.table, tuple)).unwrap_or_default();
+                let parent = absent.tuples.iter().nth(answer.row);
+                let parent = parent.map(|tuple| tuple_name(&self.owned.table, tuple)).unwrap_or_default();
                 let named =
                     || format!("{} {} at {parent}", tuple_name(child, &live.tuple), whose(&live.owners));
                 self.tallies.add(Reason::Orphan { child: hop.child.clone() }, 1, named);

@@ -6,8 +6,8 @@
 //! afterwards       snapshot rows, live rows ─► independent() ─► Verdict ─► certificate
 //! ```
 //!
-//! A [`Verdict`] can only be made here. Replay commits with an equal one in its hands, and a report says "restored"
-//! only where there is one.
+//! A [`Verdict`] can only be made here. Replay commits with an equal one in its hands, unless it was told to put the
+//! comparison off, and a report says "verified" only where there is one.
 
 pub mod certificate;
 mod differences;

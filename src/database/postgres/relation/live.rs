@@ -89,7 +89,6 @@ pub async fn row_type(
         return Err(Error::undecided(format!("unable to ask about rows of '{name}': it has no columns")));
     };
     let column = |row: ColumnRow| {
-        let has_default = row.12;
         let (
             _,
             _,
@@ -103,7 +102,7 @@ pub async fn row_type(
             is_printed,
             generated,
             constant,
-            ..,
+            has_default,
         ) = row;
         LiveColumn {
             name,
