@@ -385,3 +385,38 @@ async fn a_rotten_tenant_stays_alone(kind: Kind) {
 crate::world::on_both! {
     sqlite_a_rotten_tenant_stays_alone, postgres_a_rotten_tenant_stays_alone => a_rotten_tenant_stays_alone;
 }
+
+async fn urgent_tenants_come_back_first(kind: Kind) {
+    let world = World::with_snapshot(kind).await;
+    let before = world.dump().await;
+    let victims = &tenants()[..5];
+    world.delete(victims).await;
+    world.list(victims);
+    world.write("urgent.txt", "9003\n9001\n");
+    let plan = ["plan", "--tenants", "tenants.txt", "--urgent", "urgent.txt", "-o", "plan.json"];
+    world.run(&plan).exits(0);
+    let planned: serde_json::Value = serde_json::from_str(&world.read("plan.json")).expect("JSON");
+    let planned: Vec<&str> = planned["tenants"]
+        .as_array()
+        .expect("tenants")
+        .iter()
+        .filter_map(|tenant| tenant["id"].as_str())
+        .collect();
+    assert_eq!(planned[..2], ["9003", "9001"]);
+    world.run(&["apply", "plan.json", "--confirm", "5", "--jobs", "1"]).exits(0);
+    assert_eq!(world.dump().await, before);
+    let status = world.run(&["status", "plan.json", "--json"]).json();
+    let mut restored: Vec<(String, String)> = status["shards"][0]["restored"]
+        .as_array()
+        .expect("entries")
+        .iter()
+        .map(|entry| (entry["recorded_at"].to_string(), entry["tenant"].as_str().expect("id").to_owned()))
+        .collect();
+    restored.sort();
+    let restored: Vec<&str> = restored.iter().map(|(_, tenant)| tenant.as_str()).collect();
+    assert_eq!(restored, planned, "in the order of the plan");
+}
+
+crate::world::on_both! {
+    sqlite_urgent_tenants_come_back_first, postgres_urgent_tenants_come_back_first => urgent_tenants_come_back_first;
+}
