@@ -8,6 +8,7 @@ use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Decimal128Type, Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 
+use super::run::Place;
 use crate::error::{Error, Result};
 use crate::model::wire::{self, Tuples};
 use crate::model::{HASH_COLUMN, Table, row_hash};
@@ -22,6 +23,7 @@ const HASH_NUMBER: DataType = DataType::Decimal128(38, 0);
 pub(super) struct Prepared {
     /// Tenant, values, hash, length.
     pub batch: RecordBatch,
+    /// The key without the tenant: within a buffer tenants are compared by their rank.
     pub keys: Rows,
     pub memory_bytes: usize,
     pub wire_bytes: u64,
@@ -35,6 +37,8 @@ pub(in crate::snapshot) struct Order {
     /// Positions of the key columns in the schema.
     key: Arc<[usize]>,
     converter: Arc<RowConverter>,
+    /// The same without the tenant.
+    converter_within: Arc<RowConverter>,
 }
 
 impl Order {
@@ -56,9 +60,13 @@ impl Order {
         key.extend(primary.filter(|columns| !columns.is_empty()).unwrap_or_else(|| vec![hash]));
         let options = SortOptions { descending: false, nulls_first: false };
         let sorted = |&at: &usize| SortField::new_with_options(schema.field(at).data_type().clone(), options);
-        let converter = RowConverter::new(key.iter().map(sorted).collect())
-            .map_err(|error| Error::bug(format!("unable to sort table '{}'", table.name)).because(error))?;
-        Ok(Self { table: Arc::new(table.clone()), schema, key: key.into(), converter: Arc::new(converter) })
+        let converter = |key: &[usize]| {
+            RowConverter::new(key.iter().map(sorted).collect())
+                .map(Arc::new)
+                .map_err(|error| Error::bug(format!("unable to sort table '{}'", table.name)).because(error))
+        };
+        let (converter, converter_within) = (converter(&key)?, converter(&key[1..])?);
+        Ok(Self { table: Arc::new(table.clone()), schema, key: key.into(), converter, converter_within })
     }
 
     /// Schema of a prepared batch.
@@ -69,6 +77,11 @@ impl Order {
     pub(super) fn keys(&self, batch: &RecordBatch) -> Result<Rows> {
         let columns: Vec<ArrayRef> = self.key.iter().map(|&at| Arc::clone(batch.column(at))).collect();
         self.converter.convert_columns(&columns).map_err(|error| self.unable(error))
+    }
+
+    fn keys_within(&self, batch: &RecordBatch) -> Result<Rows> {
+        let columns: Vec<ArrayRef> = self.key[1..].iter().map(|&at| Arc::clone(batch.column(at))).collect();
+        self.converter_within.convert_columns(&columns).map_err(|error| self.unable(error))
     }
 
     fn unable(&self, error: arrow::error::ArrowError) -> Error {
@@ -96,9 +109,8 @@ impl Order {
         let wire_bytes = tuples.bytes.len() as u64;
         let batch =
             RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|error| self.unable(error))?;
-        let keys = self.keys(&batch)?;
-        // The order of the sort is two numbers a row.
-        let order_bytes = batch.num_rows() * size_of::<(u32, u32)>();
+        let keys = self.keys_within(&batch)?;
+        let order_bytes = batch.num_rows() * (size_of::<Place>() + size_of::<(u32, u32)>());
         let memory_bytes = batch.get_array_memory_size() + keys.size() + order_bytes;
         Ok(Prepared { batch, keys, memory_bytes, wire_bytes })
     }

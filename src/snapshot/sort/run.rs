@@ -4,10 +4,11 @@
 //! and by this process, and a merge waits for the processor rather than for the page cache. It is read where
 //! it is merged, on the computing pool.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Seek;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{Int64Type, Schema};
 use arrow::ipc::reader::StreamReader;
@@ -41,14 +42,30 @@ pub(in crate::snapshot) struct MemoryRun {
     at: usize,
 }
 
+/// A row of a buffer on its way to its place.
+pub(super) struct Place {
+    /// The tenant's rank among those of the buffer, then the first bytes of the key: they decide most comparisons
+    /// without a look at the key itself.
+    prefix: u128,
+    batch: u32,
+    row: u32,
+}
+
 impl MemoryRun {
     pub(super) fn new(buffer: Vec<Prepared>) -> Self {
-        let mut order = Vec::with_capacity(buffer.iter().map(|part| part.batch.num_rows()).sum());
+        let ranks = ranks(&buffer);
+        let mut places = Vec::with_capacity(buffer.iter().map(|part| part.batch.num_rows()).sum());
         for (at, part) in buffer.iter().enumerate() {
-            order.extend((0..part.batch.num_rows()).map(|row| (at as u32, row as u32)));
+            let tenants = tenants(&part.batch);
+            places.extend((0..part.batch.num_rows()).map(|row| {
+                let rank = tenants.value_at(row).and_then(|tenant| ranks.get(tenant)).copied();
+                let prefix = prefix(rank.unwrap_or(u32::MAX), part.keys.row(row).as_ref());
+                Place { prefix, batch: at as u32, row: row as u32 }
+            }));
         }
-        let key = |&(batch, row): &(u32, u32)| buffer[batch as usize].keys.row(row as usize);
-        order.par_sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+        let key = |place: &Place| buffer[place.batch as usize].keys.row(place.row as usize);
+        places.par_sort_unstable_by(|a, b| a.prefix.cmp(&b.prefix).then_with(|| key(a).cmp(&key(b))));
+        let order = places.into_iter().map(|place| (place.batch, place.row)).collect();
         Self { batches: buffer.into_iter().map(|part| part.batch).collect(), order, at: 0 }
     }
 
@@ -73,6 +90,41 @@ impl MemoryRun {
             .map(Some)
             .map_err(|error| Error::bug("unable to sort rows").because(error))
     }
+}
+
+/// The tenants of a batch, in its first column.
+struct Tenants<'a>(Option<&'a StringArray>);
+
+impl<'a> Tenants<'a> {
+    fn value_at(&self, row: usize) -> Option<&'a str> {
+        self.0.filter(|tenants| tenants.is_valid(row)).map(|tenants| tenants.value(row))
+    }
+}
+
+fn tenants(batch: &RecordBatch) -> Tenants<'_> {
+    Tenants(batch.columns().first().and_then(|column| column.as_string_opt::<i32>()))
+}
+
+/// The place of each tenant of a buffer among all its tenants.
+fn ranks(buffer: &[Prepared]) -> HashMap<&str, u32> {
+    let mut ranks = HashMap::new();
+    for part in buffer {
+        let tenants = tenants(&part.batch);
+        ranks.extend((0..part.batch.num_rows()).filter_map(|row| Some((tenants.value_at(row)?, 0))));
+    }
+    let mut sorted: Vec<&str> = ranks.keys().copied().collect();
+    sorted.sort_unstable();
+    ranks.extend(sorted.into_iter().zip(0..));
+    ranks
+}
+
+/// Both in one number, big end first.
+fn prefix(rank: u32, key: &[u8]) -> u128 {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&rank.to_be_bytes());
+    let length = key.len().min(12);
+    bytes[4..4 + length].copy_from_slice(&key[..length]);
+    u128::from_be_bytes(bytes)
 }
 
 /// A run in a file, read once from its start.
