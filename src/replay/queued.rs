@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 
-use super::kept::{self, Kept};
+use super::kept;
 use super::referenced::Choice;
 use super::transaction::Steps;
 use crate::error::{Error, Result};
+use crate::ledger::Ledger;
 use crate::model::{Fingerprint, OwnedTable, QueueLink, TableName};
 use crate::plan::TenantTable;
 use crate::shard::{Question, Rows, Session};
@@ -25,7 +26,7 @@ impl Steps<'_> {
         &self,
         session: &mut dyn Session,
         (owned, rows): (&OwnedTable, &TenantTable),
-        kept: Kept,
+        kept: Option<Ledger>,
         choice: &Choice,
         cleared: &mut Cleared,
     ) -> Result<()> {
@@ -35,7 +36,12 @@ impl Steps<'_> {
             return Ok(());
         }
         let mut read = Fingerprint::default();
-        let mut chunks = choice.of(owned, kept::without(self.rows_of(owned).await?, kept));
+        let chunks = self.rows_of(owned).await?;
+        let chunks = match kept {
+            None => chunks,
+            Some(kept) => kept::without(chunks, kept),
+        };
+        let mut chunks = choice.of(owned, chunks);
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk?;
             read += chunk.fingerprint;

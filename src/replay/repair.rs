@@ -1,16 +1,12 @@
 //! What a repair does beyond inserting: rows get the snapshot's values again, and extra rows go. Exactly those that the
 //! plan has counted; the read-back and the write set look at the result.
 
-use std::collections::HashMap;
-
-use futures::StreamExt;
-
-use super::kept::{self, Found, take};
+use super::kept::{self, Found};
 use super::prove::Proof;
 use super::referrers::Gone;
 use super::transaction::Steps;
 use crate::error::{Error, Result};
-use crate::model::{Fingerprint, OwnedTable, row_hash};
+use crate::model::{Fingerprint, OwnedTable};
 use crate::plan::TenantTable;
 use crate::shard::{Session, TableWrites};
 
@@ -77,15 +73,11 @@ impl Steps<'_> {
             else {
                 continue;
             };
-            let mut known: HashMap<u128, u64> = HashMap::new();
-            let mut chunks = self.rows_of(owned).await?;
-            while let Some(chunk) = chunks.next().await {
-                chunk?.tuples.iter().for_each(|tuple| *known.entry(row_hash(tuple)).or_default() += 1);
-            }
+            let mut known = self.row_hashes_of(owned).await?;
             for erased in rows.settled.iter().flat_map(|settled| &settled.erased) {
-                take(&mut known, erased.0);
+                known.take(erased.0)?;
             }
-            let extra = session.extra(owned, &self.tenant.id, known).await?;
+            let extra = session.extra(owned, &self.tenant.id, known, self.run.share).await?;
             let (_, extra) = self.unowned(owned).part(owned, &extra).await?;
             if Fingerprint::of(&extra) != wanted {
                 return Err(Error::failed(format!(

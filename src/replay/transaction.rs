@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::adapted;
 use super::ahead::Ahead;
-use super::kept::{self, Found, Kept};
+use super::kept;
 use super::prove::Proof;
 use super::queued::Cleared;
 use super::referenced::Choice;
@@ -19,6 +19,7 @@ use super::repair::{self, Repairs};
 use super::{Run, ShardStatus, VerifyAt};
 use crate::connect::ConnectedShard;
 use crate::error::{Error, Result};
+use crate::ledger::Ledger;
 use crate::model::{Fingerprint, OwnedTable, Sequence, TableName, TypeKind};
 use crate::plan::{ShardPlan, TenantPlan, TenantShard, TenantTable};
 use crate::shard::{Chunk, ChunkStream, Claim, JournalEntry, Session, TableWrites};
@@ -105,20 +106,24 @@ impl Steps<'_> {
         let mut proof = None;
         if self.triggers_off() {
             session.disable_triggers().await?;
-            proof = Some(Proof::new(tables.iter().map(|(owned, _)| *owned).collect(), &self.tenant.id));
+            let owned = tables.iter().map(|(owned, _)| *owned).collect();
+            proof = Some(Proof::new(owned, &self.tenant.id, self.run.share));
         }
         let mut work =
             Work { ahead, choice, proof, cleared: Cleared::new(), dropped: vec![], sequences: vec![] };
         for (owned, rows) in tables.iter().copied() {
             self.settle(session, owned, &mut work.choice).await?;
             let found = match &rows.settled {
-                None => Found::default(),
-                Some(settled) => kept::find(self, session, owned, rows, settled).await?,
+                None => None,
+                Some(settled) => Some(kept::find(self, session, owned, rows, settled).await?),
             };
-            let kept = found.kept.clone();
-            self.write(session, (owned, rows), kept.clone(), &mut work).await?;
-            self.update(session, (owned, rows), found, work.proof.as_ref(), &mut repairs).await?;
-            self.clear_queues(session, (owned, rows), kept, &work.choice, &mut work.cleared).await?;
+            let kept = || found.as_ref().map(|found| found.kept.copy()).transpose();
+            let (kept, kept_too) = (kept()?, kept()?);
+            self.write(session, (owned, rows), kept, &mut work).await?;
+            if let Some(found) = found {
+                self.update(session, (owned, rows), found, work.proof.as_ref(), &mut repairs).await?;
+            }
+            self.clear_queues(session, (owned, rows), kept_too, &work.choice, &mut work.cleared).await?;
         }
         let Work { choice, proof, cleared, dropped, sequences, .. } = work;
         session.advance_sequences(&sequences).await?;
@@ -164,7 +169,7 @@ impl Steps<'_> {
         &self,
         session: &mut dyn Session,
         (owned, rows): (&OwnedTable, &TenantTable),
-        kept: Kept,
+        kept: Option<Ledger>,
         work: &mut Work<'_>,
     ) -> Result<()> {
         let (chunks, before) = match self.planned.adaptations.get(&rows.table) {
@@ -174,9 +179,9 @@ impl Steps<'_> {
                 (chunks, Some(before))
             }
         };
-        let chunks = match &rows.settled {
+        let chunks = match kept {
             None => chunks,
-            Some(_) => kept::without(chunks, kept),
+            Some(kept) => kept::without(chunks, kept),
         };
         let seen = Arc::new(Mutex::new(Seen::new(owned)));
         let mut chunks = work.choice.of(owned, chunks);

@@ -12,6 +12,7 @@ mod drift;
 pub(crate) mod keys;
 mod live;
 mod matched;
+mod order;
 mod orphans;
 mod questions;
 mod referrers;
@@ -29,6 +30,7 @@ use crate::config::Config;
 use crate::disputed::Unowned;
 use crate::error::{Error, Result};
 use crate::extract;
+use crate::memory::{Memory, Share};
 use crate::missing::missing;
 use crate::model::{
     Belongs, Fingerprint, OwnedTable, QueueLink, ShardName, Table, TableName, TenantId, TypeKind,
@@ -44,6 +46,7 @@ use crate::source::snapshot_store::SnapshotSource;
 use crate::source::{Scan, Source};
 use clashes::Claimed;
 pub use damage::{Damage, DamagedTenant, Look};
+use order::Order;
 use standing::{Comparison, Parents, Scope};
 use tombstones::Erased;
 
@@ -61,6 +64,8 @@ struct Surveyed {
     shard: Arc<dyn Shard>,
     facts: Facts,
     source: SnapshotSource,
+    /// Tenants are looked at one after the other.
+    share: Share,
 }
 
 /// Which snapshot of each shard.
@@ -74,7 +79,7 @@ pub enum Pick {
 
 impl Survey {
     /// Opens every shard of the configuration and its snapshot.
-    pub async fn open(config: &Config, store: &Store, pick: &Pick) -> Result<Self> {
+    pub async fn open(config: &Config, store: &Store, pick: &Pick, memory: Memory) -> Result<Self> {
         let (root_shard, root_table) = config.root()?;
         let picked = pick_ids(config, store, pick).await?;
         let mut shards = Vec::new();
@@ -90,6 +95,7 @@ impl Survey {
                 shard,
                 facts,
                 source: SnapshotSource::new(snapshot),
+                share: memory.share(1),
             });
         }
         Ok(Self { root_shard: root_shard.clone(), root_table: root_table.clone(), shards })
@@ -241,20 +247,28 @@ impl Surveyed {
         let comparable = !involved.iter().any(|owned| is_refused(owned) && is_held(owned));
         let mut erased = Erased::new(self, &request.tombstones, &involved)?;
         let strict = self.server_proves(request, involved.iter().filter(|owned| is_held(owned)));
-        let (mut standings, mut parents, mut open) = (BTreeMap::new(), Parents::new(strict), Vec::new());
+        let (mut standings, mut parents, mut open) =
+            (BTreeMap::new(), Parents::new(strict, self.share), Vec::new());
         let scope = Scope {
             shard: self.shard.as_ref(),
             tables: &self.facts.tables,
             involved: &involved,
             queues: &queues,
             repair: request.repair,
+            share: self.share,
         };
-        let (mut trial, mut claimed) = (self.shard.trial().await?, Claimed::default());
+        let order = Order::new(&self.facts.tables, &involved);
+        let (mut trial, mut claimed) = (self.shard.trial().await?, Claimed::new(self.share));
         for tenant in tenants {
             let trial = trial.as_deref_mut().map(|trial| -> &mut dyn Trial { trial });
             let mut comparison = comparable
                 .then(|| Comparison::new(scope, tenant, &mut parents, &mut claimed, trial, &mut erased));
-            for (owned, live) in involved.iter().zip(&live) {
+            for owned in order.early.iter().map(|at| &involved[*at]) {
+                if let Some(comparison) = &mut comparison {
+                    self.note_early(owned, tenant, &drift, comparison).await?;
+                }
+            }
+            for (owned, live) in order.tables.iter().map(|at| (&involved[*at], &live[*at])) {
                 let changed = drift.entry(owned.table.name.clone()).or_default();
                 let live_rows = live.get(tenant).copied().unwrap_or_default();
                 let found =
@@ -263,6 +277,9 @@ impl Surveyed {
                     standings.insert((tenant.clone(), found.table.clone()), standing);
                     contents.entry(tenant.clone()).or_default().push(found);
                 }
+            }
+            if let Some(tables) = contents.get_mut(tenant) {
+                tables.sort_by_key(|found| names.iter().position(|name| *name == found.table));
             }
             let Some(comparison) = comparison else { continue };
             let (left, referrers) = comparison.finish().await?;
@@ -377,6 +394,25 @@ impl Surveyed {
         let rows = extract::written_rows(&self.source, adaptation, &live.table, tenant).await?;
         let missing = missing(&mut self.shard.as_ref(), &live, rows).await?;
         Ok(missing.all.rows - missing.rows())
+    }
+
+    /// Notes the keys of the tenant's rows of a table before any of its rows is looked at. What belongs to whoever
+    /// points at it may stay away, which is found out later.
+    async fn note_early(
+        &self,
+        owned: &OwnedTable,
+        tenant: &TenantId,
+        drift: &BTreeMap<TableName, TableDrift>,
+        comparison: &mut Comparison<'_>,
+    ) -> Result<()> {
+        let name = &owned.table.name;
+        if owned.owners.belongs != Belongs::ToOne || self.rows_in_snapshot(tenant, name) == 0 {
+            return Ok(());
+        }
+        let unchanged = TableDrift::default();
+        let changed = drift.get(name).unwrap_or(&unchanged);
+        let table = self.written(name, changed)?;
+        comparison.note_early(&table, self.rows_to_write(&table, changed, tenant).await?).await
     }
 
     async fn tenant_table(

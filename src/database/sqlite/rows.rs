@@ -8,7 +8,6 @@
 //! when the stream is first polled, so that streams may be opened together and read one by one. Dropping the
 //! stream closes the queue, which ends the task and with it the SELECT.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::ops::DerefMut;
 use std::sync::Arc;
@@ -25,7 +24,9 @@ use super::owner::Select;
 use super::values::{RowEncoder, ValueError};
 use crate::bridge::compute;
 use crate::error::{Error, Result};
+use crate::ledger::Ledger;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, QUEUE_BATCHES_MAX};
+use crate::memory::Share;
 use crate::model::wire::{Decoder, Tuples};
 use crate::model::{Fingerprint, Table, TableName, row_hash};
 
@@ -118,7 +119,11 @@ pub async fn fingerprint(
     select: Select,
 ) -> Result<Fingerprint> {
     let mut total = Fingerprint::default();
-    hashes(connection, table, select, |hash| total.add(hash)).await?;
+    let add = |hash| {
+        total.add(hash);
+        Ok(())
+    };
+    hashes(connection, table, select, add).await?;
     Ok(total)
 }
 
@@ -127,7 +132,7 @@ pub async fn hashes(
     connection: &mut SqliteConnection,
     table: &Table,
     select: Select,
-    mut seen: impl FnMut(u128) + Send,
+    mut seen: impl FnMut(u128) -> Result<()> + Send,
 ) -> Result<()> {
     let hashes = |tuples: Tuples| tuples.iter().map(row_hash).collect::<Vec<u128>>();
     let encoder = RowEncoder::new(table, 0);
@@ -138,11 +143,10 @@ pub async fn hashes(
         encoder.push(&row, &mut tuples).map_err(|error| unreadable(&table.name, error))?;
         if is_full(&tuples) {
             let full = std::mem::take(&mut tuples);
-            compute(move || hashes(full)).await?.into_iter().for_each(&mut seen);
+            compute(move || hashes(full)).await?.into_iter().try_for_each(&mut seen)?;
         }
     }
-    compute(move || hashes(tuples)).await?.into_iter().for_each(&mut seen);
-    Ok(())
+    compute(move || hashes(tuples)).await?.into_iter().try_for_each(&mut seen)
 }
 
 /// The rows of such a SELECT that are not among `known`, which says how often each hash may occur.
@@ -150,7 +154,8 @@ pub async fn extra(
     connection: &mut SqliteConnection,
     table: &Table,
     select: Select,
-    mut known: HashMap<u128, u64>,
+    mut known: Ledger,
+    share: Share,
 ) -> Result<Tuples> {
     let encoder = RowEncoder::new(table, 0);
     let mut extra = Tuples::default();
@@ -159,12 +164,8 @@ pub async fn extra(
     while let Some(row) = rows.try_next().await.map_err(|error| unreadable(&table.name, error))? {
         let mut tuple = Tuples::default();
         encoder.push(&row, &mut tuple).map_err(|error| unreadable(&table.name, error))?;
-        match known.get_mut(&row_hash(&tuple.bytes)).filter(|left| **left > 0) {
-            Some(left) => *left -= 1,
-            None => {
-                extra.bytes.extend_from_slice(&tuple.bytes);
-                extra.ends.push(extra.bytes.len());
-            }
+        if !known.take(row_hash(&tuple.bytes))? {
+            share.hold(&mut extra, &tuple.bytes)?;
         }
     }
     Ok(extra)

@@ -32,7 +32,9 @@ use crate::database::postgres::owner::{self, TENANT_FROM_SETTING, TENANT_SETTING
 use crate::database::postgres::pool::{Lease, Pool};
 use crate::database::postgres::tuples::{HEADER, TRAILER, TupleReader};
 use crate::error::{Error, Result};
+use crate::ledger::Ledger;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, LOCK_TIMEOUT, RETRY_DELAY, TABLES_ASKED_MAX};
+use crate::memory::Share;
 use crate::model::wire::Tuples;
 use crate::model::{
     Fingerprint, ForeignKey, OwnedTable, PlanHash, QueueLink, Sequence, TableName, TenantId, UniqueKey,
@@ -210,7 +212,7 @@ impl Session for PostgresSession {
         &mut self,
         table: &OwnedTable,
         mut chunks: ChunkStream,
-        live: &mut HashMap<u128, u64>,
+        live: &mut Ledger,
     ) -> Result<u64> {
         self.begin_step()?;
         let mut updated = 0;
@@ -228,16 +230,14 @@ impl Session for PostgresSession {
         &mut self,
         table: &OwnedTable,
         tenant: &TenantId,
-        mut known: HashMap<u128, u64>,
+        mut known: Ledger,
+        share: Share,
     ) -> Result<Tuples> {
         self.begin_step()?;
         let mut extra = Tuples::default();
-        self.copy_out(table, tenant, |hash, tuple| match known.get_mut(&hash).filter(|left| **left > 0) {
-            Some(left) => *left -= 1,
-            None => {
-                extra.bytes.extend_from_slice(tuple);
-                extra.ends.push(extra.bytes.len());
-            }
+        self.copy_out(table, tenant, |hash, tuple| match known.take(hash)? {
+            true => Ok(()),
+            false => share.hold(&mut extra, tuple),
         })
         .await?;
         self.sound = true;
@@ -266,15 +266,19 @@ impl Session for PostgresSession {
     async fn read_back(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint> {
         self.begin_step()?;
         let mut fingerprint = Fingerprint::default();
-        self.copy_out(table, tenant, |hash, _| fingerprint.add(hash)).await?;
+        let add = |hash, _: &[u8]| {
+            fingerprint.add(hash);
+            Ok(())
+        };
+        self.copy_out(table, tenant, add).await?;
         self.sound = true;
         Ok(fingerprint)
     }
 
-    async fn row_hashes(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<HashMap<u128, u64>> {
+    async fn row_hashes(&mut self, table: &OwnedTable, tenant: &TenantId, share: Share) -> Result<Ledger> {
         self.begin_step()?;
-        let mut hashes = HashMap::new();
-        self.copy_out(table, tenant, |hash, _| *hashes.entry(hash).or_default() += 1).await?;
+        let mut hashes = share.ledger();
+        self.copy_out(table, tenant, |hash, _| hashes.add(hash)).await?;
         self.sound = true;
         Ok(hashes)
     }
@@ -501,7 +505,7 @@ impl PostgresSession {
         &mut self,
         table: &OwnedTable,
         tenant: &TenantId,
-        mut seen: impl FnMut(u128, &[u8]) + Send,
+        mut seen: impl FnMut(u128, &[u8]) -> Result<()> + Send,
     ) -> Result<()> {
         let name = &table.table.name;
         let unable = |error| failure(format!("unable to read back table '{name}'"), error);
@@ -524,7 +528,7 @@ impl PostgresSession {
             if tuples.len() >= BATCH_ROWS_MAX || tuples.bytes.len() >= BATCH_BYTES_MAX {
                 let full = std::mem::take(&mut tuples);
                 let (full, hashes) = compute(move || hashed(full)).await?;
-                hashes.into_iter().zip(full.iter()).for_each(|(hash, tuple)| seen(hash, tuple));
+                hashes.into_iter().zip(full.iter()).try_for_each(|(hash, tuple)| seen(hash, tuple))?;
             }
         }
         framing.finish().map_err(broken)?;
@@ -533,8 +537,7 @@ impl PostgresSession {
             sqlx::raw_sql(DEFAULT_PATH).execute(&mut *self.connection).await.map_err(unable)?;
         }
         let (tuples, hashes) = compute_on(tuples.bytes.len(), move || hashed(tuples)).await?;
-        hashes.into_iter().zip(tuples.iter()).for_each(|(hash, tuple)| seen(hash, tuple));
-        Ok(())
+        hashes.into_iter().zip(tuples.iter()).try_for_each(|(hash, tuple)| seen(hash, tuple))
     }
 }
 
