@@ -45,6 +45,7 @@ pub mod missing;
 pub mod model;
 pub mod plan;
 pub mod progress;
+pub mod queue;
 pub mod replay;
 pub mod report;
 pub mod restore;

@@ -26,7 +26,7 @@ pub const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Batches waiting between two stages; more only adds memory, the slower stage decides the speed.
 pub const QUEUE_BATCHES_MAX: usize = 4;
 /// Bytes waiting between two stages, what the second one works on included; a single larger batch waits alone.
-pub const QUEUE_BYTES_MAX: usize = 8 << 20;
+pub const QUEUE_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes that are decoded or encoded on the spot, in less than a millisecond: a hand-over to the computing pool and
 /// back costs tens of microseconds and two switches, and the pool's threads spin while they look for work.

@@ -16,7 +16,6 @@ use arrow::array::{RecordBatch, StringBuilder};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
-use tokio::sync::mpsc;
 use tokio::task::JoinError;
 
 use super::error::explain;
@@ -29,6 +28,7 @@ use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, QUEUE_BATCHES_MAX};
 use crate::memory::Share;
 use crate::model::wire::{Decoder, Tuples};
 use crate::model::{Fingerprint, Table, TableName, row_hash};
+use crate::queue::{Sender, Weigh, queue};
 
 /// Batches that are decoded at a time.
 const DECODED_AT_ONCE: usize = 2;
@@ -38,6 +38,12 @@ const DECODED_AT_ONCE: usize = 2;
 struct OwnedTuples {
     tuples: Tuples,
     owners: StringBuilder,
+}
+
+impl Weigh for OwnedTuples {
+    fn weight(&self) -> usize {
+        self.tuples.bytes.len()
+    }
 }
 
 /// Runs a SELECT made by [`super::owner::select_rows`] on the connection that `acquire` gives, and decodes
@@ -52,7 +58,7 @@ where
 {
     let reader_table = table.clone();
     let start = async move {
-        let (sender, receiver) = mpsc::channel(QUEUE_BATCHES_MAX);
+        let (sender, receiver) = queue(QUEUE_BATCHES_MAX);
         let task = tokio::spawn(produce(acquire, reader_table, select, sender));
         stream::unfold(Some((receiver, task)), |state| async move {
             let (mut receiver, task) = state?;
@@ -81,7 +87,7 @@ async fn produce<C>(
     acquire: impl Future<Output = Result<C>> + Send,
     table: Arc<Table>,
     select: Select,
-    sender: mpsc::Sender<Result<OwnedTuples>>,
+    sender: Sender<Result<OwnedTuples>>,
 ) where
     C: DerefMut<Target = SqliteConnection> + Send,
 {

@@ -427,10 +427,11 @@ impl PostgresSession {
         let mut copy = self.connection.copy_in_raw(&sql).await.map_err(unable)?;
         // What is sent is flushed: the rows of a small table go out in one piece.
         let mut piece = [HEADER.as_slice(), &first.tuples.bytes].concat();
+        drop(first);
         while let Some(chunk) = chunks.next().await {
             match chunk {
                 Ok(chunk) => {
-                    copy.send(piece).await.map_err(unable)?;
+                    send(&mut copy, piece).await.map_err(unable)?;
                     piece = chunk.tuples.bytes;
                 }
                 Err(error) => {
@@ -440,7 +441,7 @@ impl PostgresSession {
             }
         }
         piece.extend_from_slice(&TRAILER);
-        copy.send(piece).await.map_err(unable)?;
+        send(&mut copy, piece).await.map_err(unable)?;
         copy.finish().await.map_err(unable)
     }
 
@@ -544,6 +545,14 @@ impl PostgresSession {
 fn hashed(tuples: Tuples) -> (Tuples, Vec<u128>) {
     let hashes = tuples.iter().map(row_hash).collect();
     (tuples, hashes)
+}
+
+/// Sends rows of a COPY in messages of a bounded size, since the driver copies each one. They may end anywhere.
+async fn send(copy: &mut PgCopyIn<&mut PgConnection>, rows: Vec<u8>) -> Result<(), sqlx::Error> {
+    for message in rows.chunks(BATCH_BYTES_MAX) {
+        copy.send(message).await?;
+    }
+    Ok(())
 }
 
 /// Ends a COPY whose rows cannot be had. The session is unsound from here on, so it does not matter how that
