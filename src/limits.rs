@@ -16,7 +16,7 @@ pub const TENANT_BYTES_KEYS_MIN: usize = 8 << 20;
 /// Bytes of memory that a number in a ledger takes: hash, number, and the gaps of an ordered map.
 pub const LEDGER_ENTRY_BYTES: usize = 56;
 /// Files of a ledger: each look-up tries all of them.
-pub const LEDGER_RUNS_MAX: usize = 8;
+pub const LEDGER_RUNS_MAX: usize = 4;
 
 /// Rows of one record batch: large enough to amortise per-batch work, small enough to keep a batch in cache.
 pub const BATCH_ROWS_MAX: usize = 8_192;

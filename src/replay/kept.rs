@@ -99,9 +99,12 @@ pub(super) async fn find(
         .hint("make a new plan; it shows what is live now"))
 }
 
-/// The chunks without the rows that are kept.
-pub(super) fn without(chunks: ChunkStream, kept: Ledger) -> ChunkStream {
-    filtered(chunks, kept, false)
+/// The chunks without the rows that are not inserted.
+pub(super) fn inserted(chunks: ChunkStream, found: Option<&Found>) -> Result<ChunkStream> {
+    match found {
+        None => Ok(chunks),
+        Some(found) => Ok(filtered(chunks, found.kept.copy()?, false)),
+    }
 }
 
 /// Of the chunks only these rows.

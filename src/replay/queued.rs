@@ -8,11 +8,10 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 
-use super::kept;
+use super::kept::{self, Found};
 use super::referenced::Choice;
 use super::transaction::Steps;
 use crate::error::{Error, Result};
-use crate::ledger::Ledger;
 use crate::model::{Fingerprint, OwnedTable, QueueLink, TableName};
 use crate::plan::TenantTable;
 use crate::shard::{Question, Rows, Session};
@@ -26,7 +25,7 @@ impl Steps<'_> {
         &self,
         session: &mut dyn Session,
         (owned, rows): (&OwnedTable, &TenantTable),
-        kept: Option<Ledger>,
+        found: Option<&Found>,
         choice: &Choice,
         cleared: &mut Cleared,
     ) -> Result<()> {
@@ -36,12 +35,7 @@ impl Steps<'_> {
             return Ok(());
         }
         let mut read = Fingerprint::default();
-        let chunks = self.rows_of(owned).await?;
-        let chunks = match kept {
-            None => chunks,
-            Some(kept) => kept::without(chunks, kept),
-        };
-        let mut chunks = choice.of(owned, chunks);
+        let mut chunks = choice.of(owned, kept::inserted(self.rows_of(owned).await?, found)?);
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk?;
             read += chunk.fingerprint;

@@ -36,22 +36,21 @@ impl Steps<'_> {
         &self,
         session: &mut dyn Session,
         (owned, rows): (&'r OwnedTable, &TenantTable),
-        found: Found,
+        found: &mut Found,
         proof: Option<&Proof<'_>>,
         repairs: &mut Repairs<'r>,
     ) -> Result<()> {
-        let Found { changed, mut live, old, .. } = found;
         let wanted = rows.repaired().map_or(0, |repaired| repaired.updated);
         if wanted == 0 {
             return Ok(());
         }
-        let mut chunks = kept::only(self.rows_of(owned).await?, changed);
+        let mut chunks = kept::only(self.rows_of(owned).await?, found.changed.copy()?);
         if let Some(proof) = proof {
             chunks = proof.watch(&owned.table.name, chunks);
         }
-        let updated = session.update(owned, chunks, &mut live).await?;
+        let updated = session.update(owned, chunks, &mut found.live).await?;
         if updated == wanted {
-            repairs.gone.push((owned, old));
+            repairs.gone.push((owned, std::mem::take(&mut found.old)));
             return Ok(());
         }
         Err(Error::failed(format!(

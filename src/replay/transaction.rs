@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::adapted;
 use super::ahead::Ahead;
-use super::kept;
+use super::kept::{self, Found};
 use super::prove::Proof;
 use super::queued::Cleared;
 use super::referenced::Choice;
@@ -19,7 +19,6 @@ use super::repair::{self, Repairs};
 use super::{Run, ShardStatus, VerifyAt};
 use crate::connect::ConnectedShard;
 use crate::error::{Error, Result};
-use crate::ledger::Ledger;
 use crate::model::{Fingerprint, OwnedTable, Sequence, TableName, TypeKind};
 use crate::plan::{ShardPlan, TenantPlan, TenantShard, TenantTable};
 use crate::shard::{Chunk, ChunkStream, Claim, JournalEntry, Session, TableWrites};
@@ -113,17 +112,16 @@ impl Steps<'_> {
             Work { ahead, choice, proof, cleared: Cleared::new(), dropped: vec![], sequences: vec![] };
         for (owned, rows) in tables.iter().copied() {
             self.settle(session, owned, &mut work.choice).await?;
-            let found = match &rows.settled {
+            let mut found = match &rows.settled {
                 None => None,
                 Some(settled) => Some(kept::find(self, session, owned, rows, settled).await?),
             };
-            let kept = || found.as_ref().map(|found| found.kept.copy()).transpose();
-            let (kept, kept_too) = (kept()?, kept()?);
-            self.write(session, (owned, rows), kept, &mut work).await?;
-            if let Some(found) = found {
+            self.write(session, (owned, rows), found.as_ref(), &mut work).await?;
+            if let Some(found) = &mut found {
                 self.update(session, (owned, rows), found, work.proof.as_ref(), &mut repairs).await?;
             }
-            self.clear_queues(session, (owned, rows), kept_too, &work.choice, &mut work.cleared).await?;
+            let (choice, cleared) = (&work.choice, &mut work.cleared);
+            self.clear_queues(session, (owned, rows), found.as_ref(), choice, cleared).await?;
         }
         let Work { choice, proof, cleared, dropped, sequences, .. } = work;
         session.advance_sequences(&sequences).await?;
@@ -169,7 +167,7 @@ impl Steps<'_> {
         &self,
         session: &mut dyn Session,
         (owned, rows): (&OwnedTable, &TenantTable),
-        kept: Option<Ledger>,
+        found: Option<&Found>,
         work: &mut Work<'_>,
     ) -> Result<()> {
         let (chunks, before) = match self.planned.adaptations.get(&rows.table) {
@@ -179,10 +177,7 @@ impl Steps<'_> {
                 (chunks, Some(before))
             }
         };
-        let chunks = match kept {
-            None => chunks,
-            Some(kept) => kept::without(chunks, kept),
-        };
+        let chunks = kept::inserted(chunks, found)?;
         let seen = Arc::new(Mutex::new(Seen::new(owned)));
         let mut chunks = work.choice.of(owned, chunks);
         if let Some(proof) = &work.proof {

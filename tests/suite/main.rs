@@ -26,6 +26,7 @@ mod init;
 mod interrupt;
 mod keys;
 mod many_tables;
+mod memory;
 mod ownership;
 mod pgbench;
 mod postgres {
