@@ -11,7 +11,7 @@ use super::summary;
 use crate::config::Config;
 use crate::error::{EXIT_OK, Error, Result};
 use crate::limits::{IMPORT_KEYS_DIVISOR, RETAIN_DAYS_DEFAULT};
-use crate::model::{ShardName, TenantId};
+use crate::model::{ShardName, SnapshotId, TenantId};
 use crate::snapshot::{self, CreateOptions, Snapshot, Store};
 use crate::source::parquet::{Origin, ParquetSource};
 use crate::{report, shard};
@@ -52,7 +52,8 @@ impl Import {
         let (store, name) = (self.store.open(config)?, ShardName::new(&self.shard));
         let (settings, tenants) = (config.shard(&name)?, tenant_list(&self.tenants)?);
         if self.at > Timestamp::now() {
-            return Err(Error::usage(format!("unable to import what was exported at {}: it is to come", self.at)));
+            let message = format!("unable to import what was exported at {}: it is to come", self.at);
+            return Err(Error::usage(message).hint("--at is the instant that the export shows"));
         }
         let facts = shard::open(&name, &settings.url, 1).await?.facts().await?;
         let origin = Origin {
@@ -89,7 +90,7 @@ impl Import {
 async fn absent<'t>(
     store: &Store,
     shard: &ShardName,
-    id: &crate::model::SnapshotId,
+    id: &SnapshotId,
     tenants: &'t [TenantId],
 ) -> Result<Vec<&'t TenantId>> {
     let snapshot = Snapshot::open(store, shard, id).await?;

@@ -9,13 +9,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
+use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::basic::Compression;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::reader::{ChunkReader, Length};
 
 use super::convert::Conversion;
 use crate::error::{Error, Result};
@@ -31,10 +36,54 @@ pub struct TableFiles {
 /// A data file that is being read.
 pub struct OpenFile {
     pub path: PathBuf,
-    pub file: File,
+    pub file: LocalFile,
     pub metadata: ArrowReaderMetadata,
     /// Where each stored column of the table is in the file, and how its values are converted.
     pub columns: Vec<(usize, Conversion)>,
+}
+
+/// A file that is read from several threads, each at its own place.
+#[derive(Clone)]
+pub struct LocalFile {
+    file: Arc<File>,
+    bytes: u64,
+}
+
+/// A place in a file.
+pub struct Place {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for Place {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read_at(out, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Length for LocalFile {
+    fn len(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl ChunkReader for LocalFile {
+    type T = BufReader<Place>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        Ok(BufReader::new(Place { file: Arc::clone(&self.file), at: start }))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        if start.checked_add(length as u64).is_none_or(|end| end > self.bytes) {
+            return Err(ParquetError::EOF(format!("{length} bytes from {start} are not in the file")));
+        }
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, start)?;
+        Ok(bytes.into())
+    }
 }
 
 /// The files of each `needed` one of `tables` below a folder, and what is there that is no table's.
@@ -125,12 +174,14 @@ fn data_files(path: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
 }
 
 /// Reads a footer.
-fn load(path: &Path, table: &TableName) -> Result<(File, ArrowReaderMetadata)> {
+fn load(path: &Path, table: &TableName) -> Result<(LocalFile, ArrowReaderMetadata)> {
     let unable = || {
         let message = format!("unable to read file '{}' of table '{table}'", path.display());
         Error::refused(message).hint("export the table again")
     };
     let file = File::open(path).map_err(|error| unable().because(error))?;
+    let bytes = file.metadata().map_err(|error| unable().because(error))?.len();
+    let file = LocalFile { file: Arc::new(file), bytes };
     // The types are Parquet's own, whatever a writer's library would like them to become.
     let options = ArrowReaderOptions::new()
         .with_skip_arrow_metadata(true)

@@ -240,3 +240,50 @@ impl Drop for KeyMap {
         self.budget.give_back(self.taken);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TenantId;
+
+    #[test]
+    fn keys_beyond_the_budget_are_refused_by_the_name_of_their_table() {
+        let (known, budget) = (Groups::new(&[TenantId::new("7")]), Arc::new(Budget::new(1 << 20)));
+        let table = TableName::new("public", "issues");
+        let keys = |from: i64| Keys::Integers((from..from + 30_000).collect::<Vec<_>>().into());
+        let mut map = KeyMap::new(&table, &budget);
+        map.add(&keys(0), &[2; 30_000], &known).expect("they fit");
+        map.add(&keys(0), &[2; 30_000], &known).expect("they are there already");
+        let error = map.add(&keys(30_000), &[2; 30_000], &known).expect_err("too many");
+        assert_eq!(error.to_string(), "unable to hold the keys of table 'public.issues' in 1 MiB");
+        drop(map);
+        KeyMap::new(&table, &budget).add(&keys(0), &[2; 30_000], &known).expect("room again");
+    }
+
+    #[test]
+    fn both_sides_of_a_hop_have_the_same_key() {
+        let column = |type_name: &str, kind| Column::new("c", type_name, kind);
+        let (int, number) = (column("integer", TypeKind::Int32), column("numeric(20,2)", TypeKind::Opaque));
+        let (blanks, text) = (column("character(5)", TypeKind::Text), column("text", TypeKind::Text));
+        let key = |form, column: &Column, array: ArrayRef| match Keys::new(&[form], &[(column, &array)]) {
+            Some(Keys::Bytes(keys)) => keys.value(0).to_vec(),
+            _ => panic!("no key"),
+        };
+        let seven: ArrayRef = Arc::new(arrow::array::Int32Array::from(vec![7]));
+        let seven_00: ArrayRef = Arc::new(BinaryArray::from_vec(vec![&numeric::parse("7.00").expect("a number")]));
+        let (ab, ab_blank): (ArrayRef, ArrayRef) = (
+            Arc::new(arrow::array::StringArray::from(vec!["ab"])),
+            Arc::new(arrow::array::StringArray::from(vec!["ab   "])),
+        );
+        assert_eq!(Form::of(&int, &number, false), Some(Form::Numeric));
+        assert_eq!(key(Form::Numeric, &int, Arc::clone(&seven)), key(Form::Numeric, &number, seven_00));
+        assert_eq!(Form::of(&blanks, &text, false), Some(Form::Text));
+        assert_eq!(key(Form::Text, &blanks, ab_blank), key(Form::Text, &text, ab));
+        assert_eq!(Form::of(&text, &int, false), None);
+        assert_eq!(Form::of(&text, &int, true), Some(Form::Text));
+        assert_eq!(Form::of(&column("citext", TypeKind::Text), &text, false), None);
+        assert_eq!(Form::of(&column("inet", TypeKind::Opaque), &column("inet", TypeKind::Opaque), false), None);
+        let double = column("double precision", TypeKind::Float64);
+        assert_eq!(Form::of(&double, &double, false), None, "0.0 and -0.0 are equal");
+    }
+}

@@ -75,16 +75,14 @@ impl RowGroup {
         let columns = columns.iter().map(at).collect();
         let metadata = file.metadata.clone();
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots.iter().copied());
-        let unable = |error: Box<dyn std::error::Error + Send + Sync>| unable(table, file).because(error);
-        let input = file.file.try_clone().map_err(|error| unable(error.into()))?;
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(input, metadata)
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.file.clone(), metadata)
             .with_row_groups(vec![self.number])
             .with_projection(mask)
             .with_batch_size(self.batch_rows());
         if let Some(selection) = selection {
             builder = builder.with_row_selection(selection);
         }
-        let reader = builder.build().map_err(|error| unable(error.into()))?;
+        let reader = builder.build().map_err(|error| unable(table, file).because(error))?;
         Ok(Columns { table: Arc::clone(table), file: Arc::clone(file), reader, columns })
     }
 }
