@@ -99,7 +99,7 @@ pub const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// takes.
 pub const SEQUENCE_STEPS_MAX: i64 = 10_000;
 
-/// Share of the memory of `snapshot import` that is for the keys by which rows without a tenant column find their owner.
+/// Share of the memory of `snapshot import` for the keys by which rows without a tenant column find their owner.
 pub const IMPORT_KEYS_DIVISOR: usize = 4;
 
 /// Memory for the keys of one tenant while the engine proves them, in bytes: about a million distinct keys. A larger

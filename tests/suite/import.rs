@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use arrow::util::display::array_value_to_string;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use reinstate::model::{Fingerprint, ShardName, TableName, TenantId};
@@ -37,12 +39,14 @@ fn rows(store: &Path, tenants: &[&str]) -> Vec<String> {
     let mut folders = vec![store.join("shop")];
     let mut rows = Vec::new();
     while let Some(folder) = folders.pop() {
-        for path in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        for path in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path())
+        {
             if path.is_dir() {
                 folders.push(path);
             } else if path.to_string_lossy().contains("/data/") {
                 let file = std::fs::File::open(&path).expect("a data file");
-                let table = path.parent().and_then(Path::file_name).expect("a table").to_string_lossy().into_owned();
+                let table =
+                    path.parent().and_then(Path::file_name).expect("a table").to_string_lossy().into_owned();
                 for batch in ParquetRecordBatchReader::try_new(file, 1024).expect("Parquet") {
                     rows.extend(texts(&table, &batch.expect("a batch"), tenants));
                 }
@@ -54,9 +58,19 @@ fn rows(store: &Path, tenants: &[&str]) -> Vec<String> {
 }
 
 fn texts(table: &str, batch: &RecordBatch, tenants: &[&str]) -> Vec<String> {
-    let cell = |column: usize, row| array_value_to_string(batch.column(column), row).expect("a value");
+    let shown = |array: &ArrayRef| match array.data_type() {
+        // Printing would need a table of time zones.
+        DataType::Timestamp(..) => cast(array, &DataType::Int64).expect("microseconds"),
+        _ => Arc::clone(array),
+    };
+    let columns: Vec<ArrayRef> = batch.columns().iter().map(shown).collect();
+    let cell = |column: usize, row| array_value_to_string(&columns[column], row).expect("a value");
     let owned = (0..batch.num_rows()).filter(|row| tenants.contains(&cell(0, *row).as_str()));
-    owned.map(|row| (0..batch.num_columns()).fold(table.to_owned(), |text, column| text + " " + &cell(column, row))).collect()
+    owned
+        .map(|row| {
+            (0..batch.num_columns()).fold(table.to_owned(), |text, column| text + " " + &cell(column, row))
+        })
+        .collect()
 }
 
 /// Imports are those of `snapshot create`, row for row.
@@ -67,7 +81,8 @@ async fn equals_what_create_takes(shop: Shop<impl Bench>, tenants: &[&str], all:
     println!("{}", shop.import(tenants).exits(0).stderr);
     shop.run(&["snapshot", "verify"]).exits(0);
     assert_eq!(rows(&shop.path("store"), all), rows(&shop.path("created"), tenants));
-    let (created, imported) = (owned(&shop.path("created"), tenants).await, owned(&shop.path("store"), all).await);
+    let (created, imported) =
+        (owned(&shop.path("created"), tenants).await, owned(&shop.path("store"), all).await);
     assert!(created.len() > 1, "{created:?}");
     assert_eq!(imported, created, "of the listed tenants every row, of others none");
     imported
@@ -91,7 +106,7 @@ INSERT INTO kinds VALUES
     ('00112233-4455-6677-8899-aabbccddeeff', false, 1, 1, 1, 0.1, 5e-324, E'\\\\N\t\u00e9', '', '', '\x00ff', '4714-11-24 BC', '00:00:00.000001',
      '4714-11-24 00:00:00 BC', '294246-12-31 23:59:59.999999+00', 'ffffffff-ffff-ffff-ffff-ffffffffffff', '[]', '"x"',
      '-12345678901234567890.0000', -99999999.9999, 'sad', 2, '{}', '{}', '{}', '{}', '{}'),
-    ('00112233-4455-6677-8899-aabbccddeeff', NULL, NULL, NULL, NULL, -0.0, -0.0, NULL, NULL, NULL, NULL, NULL, NULL,
+    ('00112233-4455-6677-8899-aabbccddeeff', NULL, NULL, NULL, NULL, '-0', '-0', NULL, NULL, NULL, NULL, NULL, NULL,
      '2024-02-29 12:34:56.789', '1969-12-31 23:59:59.5+00', NULL, NULL, NULL, 0.00000, 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
     ('ffffffff-ffff-ffff-ffff-ffffffffffff', NULL, 7, 7, 7, 7, 7, 'neighbour', NULL, NULL, NULL, NULL, NULL, NULL, NULL,
      NULL, NULL, NULL, 1e400::numeric, 7, NULL, 7, NULL, NULL, NULL, NULL, NULL);
@@ -191,9 +206,10 @@ fn sites() -> ArrayRef {
 async fn a_table_whose_files_are_missing_or_come_twice_is_refused() {
     let missing = |export: &Path| std::fs::remove_dir_all(export.join("main.projects")).expect("removed");
     let expected = "error: unable to find the files of table 'main.projects' in folder 'export'\n\
-        hint: they are looked for in 'main.projects.parquet' and 'main.projects/'; an empty folder is an empty table, and a table that nobody will miss may have the rule \"excluded\"";
+        hint: they are looked for in 'main.projects.parquet' and 'main.projects/'; an empty folder is an empty table, and the rule \"excluded\" leaves one out";
     refused(missing, 3, expected).await;
-    let twice = |export: &Path| write(&export.join("projects.parquet"), &projects(vec![("site_id", sites())]), 0);
+    let twice =
+        |export: &Path| write(&export.join("projects.parquet"), &projects(vec![("site_id", sites())]), 0);
     let expected = "error: unable to tell which files hold table 'main.projects': 'export/main.projects' or 'export/projects.parquet'\n\
         hint: leave one of them in the folder";
     refused(twice, 2, expected).await;
@@ -204,15 +220,17 @@ async fn columns_that_do_not_fit_are_refused_before_anything_is_read() {
     let more = |export: &Path| {
         replace(&export.join("main.projects"), &projects(vec![("site_id", sites()), ("colour", sites())]));
     };
-    let expected = "error: unable to import table 'main.projects': file 'export/main.projects/1/part-00000.gz.parquet' has column 'colour', which the live table has not\n\
+    let expected = "error: unable to import table 'main.projects': \
+        file 'export/main.projects/1/part-00000.gz.parquet' has column 'colour', which the live table has not\n\
         hint: its values could not come back; export the table without the column if nobody will miss them";
     refused(more, 3, expected).await;
     let typed = |export: &Path| {
         let float: ArrayRef = Arc::new(Float64Array::from(vec![7.0, 7.0, 8.0]));
         replace(&export.join("main.projects"), &projects(vec![("site_id", float)]));
     };
-    let expected = "error: unable to tell the owners of table 'main.projects': its column 'site_id' is of type INTEGER, which no tenant column of an export may have\n\
-        hint: take the snapshot from a live database";
+    let expected = "error: unable to tell the owners of table 'main.projects': \
+        its column 'site_id' (INTEGER) comes as float64, by which no tenant is found\n\
+        hint: export the column as the database prints it, or take the snapshot from a live database";
     refused(typed, 3, expected).await;
     let unowned = |export: &Path| replace(&export.join("main.projects"), &projects(vec![]));
     let expected = "error: unable to decide who owns the rows of 'main.cards': table 'main.projects' has no column 'site_id'\n\
@@ -229,7 +247,8 @@ async fn columns_that_do_not_fit_are_refused_before_anything_is_read() {
         let batch = RecordBatch::try_from_iter([("id", sites())]).expect("a batch");
         write(&export.join("main.projects/2.parquet"), &batch, 0);
     };
-    let expected = "error: unable to read table 'main.projects': file 'export/main.projects/1/part-00000.gz.parquet' has column 'site_id', and file 'export/main.projects/2.parquet' has not\n\
+    let expected = "error: unable to read table 'main.projects': \
+        file 'export/main.projects/1/part-00000.gz.parquet' has column 'site_id', and file 'export/main.projects/2.parquet' has not\n\
         hint: export the table again, all of it at once";
     refused(uneven, 3, expected).await;
 }
@@ -242,10 +261,13 @@ async fn hostile_files_are_refused_by_their_names() {
         std::fs::write(&path, &bytes[..bytes.len() - 20]).expect("written");
     };
     let unreadable = "error: unable to read file 'export/main.projects/1/part-00000.gz.parquet' of table 'main.projects': ";
-    let expected = format!("{unreadable}Parquet error: Invalid Parquet file. Corrupt footer\nhint: export the table again");
+    let expected = format!(
+        "{unreadable}Parquet error: Invalid Parquet file. Corrupt footer\nhint: export the table again"
+    );
     refused(cut, 3, &expected).await;
     let text = |export: &Path| {
-        std::fs::write(export.join("main.projects/1/part-00000.gz.parquet"), "id,site_id\n70,7\n").expect("written");
+        std::fs::write(export.join("main.projects/1/part-00000.gz.parquet"), "id,site_id\n70,7\n")
+            .expect("written");
     };
     refused(text, 3, &expected).await;
     let rotten = |export: &Path| {
@@ -254,14 +276,17 @@ async fn hostile_files_are_refused_by_their_names() {
         bytes[30..60].fill(0xa5);
         std::fs::write(&path, bytes).expect("written");
     };
-    let expected = format!("{unreadable}Parquet argument error: External: incomplete deflate stream\nhint: the file is damaged; export the table again");
+    let expected = format!(
+        "{unreadable}Parquet argument error: External: incomplete deflate stream\nhint: the file is damaged; export the table again"
+    );
     refused(rotten, 3, &expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn values_that_do_not_fit_are_refused_where_they_are_met() {
     let sql = "CREATE TABLE sites (id uuid PRIMARY KEY)";
-    let shop = Shop::with(Postgres::new().await, sql, "\"S.sites\" = { rule = \"root\", key = \"id\" }\n").await;
+    let shop =
+        Shop::with(Postgres::new().await, sql, "\"S.sites\" = { rule = \"root\", key = \"id\" }\n").await;
     std::fs::create_dir(shop.path("export")).expect("a folder");
     let id: ArrayRef = Arc::new(StringArray::from(vec!["7"]));
     write(&shop.path("export/sites.parquet"), &RecordBatch::try_from_iter([("id", id)]).expect("a batch"), 0);
@@ -284,11 +309,15 @@ async fn an_empty_folder_is_an_empty_table_and_a_column_less_a_column_more_since
     std::fs::remove_dir_all(shop.path("export/main.issues")).expect("removed");
     std::fs::create_dir(shop.path("export/main.issues")).expect("a folder");
     std::fs::create_dir(shop.path("export/main.strangers")).expect("a folder");
-    let (id, site): (ArrayRef, ArrayRef) = (Arc::new(Int64Array::from(vec![1])), Arc::new(Int64Array::from(vec![7])));
+    let (id, site): (ArrayRef, ArrayRef) =
+        (Arc::new(Int64Array::from(vec![1])), Arc::new(Int64Array::from(vec![7])));
     let batch = RecordBatch::try_from_iter([("id", id), ("site_id", site)]).expect("a batch");
     replace(&shop.path("export/main.labels"), &batch);
     let run = shop.import(&["7", "77"]).exits(0);
-    for note in ["note: 'main.strangers' is no table of shard 'shop' and is left out", "note: tenant '77' has no row in the export"] {
+    for note in [
+        "note: 'main.strangers' is no table of shard 'shop' and is left out",
+        "note: tenant '77' has no row in the export",
+    ] {
         assert!(run.stderr.contains(note), "{}", run.stderr);
     }
     let owned = owned(&shop.path("store"), &["7", "77"]).await;
@@ -298,7 +327,12 @@ async fn an_empty_folder_is_an_empty_table_and_a_column_less_a_column_more_since
     let shown = shop.run(&["--json", "snapshot", "show", &id]).exits(0).json();
     let tables = shown["tables"].as_array().expect("tables");
     let labels = tables.iter().find(|entry| entry["table"]["name"] == "main.labels").expect("labels");
-    let columns: Vec<_> = labels["table"]["columns"].as_array().expect("columns").iter().map(|column| &column["name"]).collect();
+    let columns: Vec<_> = labels["table"]["columns"]
+        .as_array()
+        .expect("columns")
+        .iter()
+        .map(|column| &column["name"])
+        .collect();
     assert_eq!(columns, ["id", "site_id"]);
 }
 

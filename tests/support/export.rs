@@ -84,7 +84,6 @@ async fn of_postgres(url: &str) -> Vec<(String, RecordBatch)> {
         for (column, type_name) in columns {
             let quoted = format!("\"{}\"", column.replace('"', "\"\""));
             let sql = format!("select {quoted}::text from {table} order by ctid");
-            let sql = if type_name.starts_with("character(") { format!("select format('%s', {quoted}) from {table} order by ctid") } else { sql };
             let texts: Vec<Option<String>> =
                 sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("values");
             arrays.push((column, of_texts(&type_name, texts)));
@@ -101,14 +100,17 @@ fn of_texts(type_name: &str, texts: Vec<Option<String>>) -> ArrayRef {
         texts.into_iter().map(|text| text.map(parse)).collect()
     }
     match type_name {
-        "boolean" => Arc::new(texts.iter().map(|text| text.as_ref().map(|t| t == "true")).collect::<BooleanArray>()),
+        "boolean" => {
+            Arc::new(texts.iter().map(|text| text.as_ref().map(|t| t == "true")).collect::<BooleanArray>())
+        }
         "smallint" => Arc::new(Int16Array::from(parsed(texts))),
         "integer" => Arc::new(Int32Array::from(parsed(texts))),
         "bigint" => Arc::new(Int64Array::from(parsed(texts))),
         "real" => Arc::new(Float32Array::from(parsed(texts))),
         "double precision" => Arc::new(Float64Array::from(parsed(texts))),
         "bytea" => {
-            let byte = |hex: &[u8]| u8::from_str_radix(std::str::from_utf8(hex).expect("hex"), 16).expect("hex");
+            let byte =
+                |hex: &[u8]| u8::from_str_radix(std::str::from_utf8(hex).expect("hex"), 16).expect("hex");
             let bytes = |text: String| text.as_bytes()[2..].chunks(2).map(byte).collect::<Vec<u8>>();
             Arc::new(texts.into_iter().map(|text| text.map(bytes)).collect::<BinaryArray>())
         }

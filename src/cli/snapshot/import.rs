@@ -18,12 +18,14 @@ use crate::{report, shard};
 
 /// Make a snapshot of some tenants out of Parquet files: an export of the whole shard, whatever tool wrote it
 #[derive(clap::Args)]
-#[command(after_help = "The folder holds DIR/SCHEMA.TABLE.parquet or DIR/SCHEMA.TABLE/…/*.parquet for every table that is not excluded
+#[command(
+    after_help = "The folder holds DIR/SCHEMA.TABLE.parquet or DIR/SCHEMA.TABLE/…/*.parquet for every table that is not excluded
 (without the schema where only one table can be meant). Keys and types are those of the live shard.
 
 Examples:
   reinstate snapshot import --from /srv/export/shop --shard product --at 2026-11-21T03:00:00Z --tenants gone.txt
-  reinstate plan --tenants gone.txt -o plan.json")]
+  reinstate plan --tenants gone.txt -o plan.json"
+)]
 pub struct Import {
     /// The folder of the export
     #[arg(long, value_name = "DIR")]
@@ -65,7 +67,9 @@ impl Import {
         };
         let keys_bytes_max = self.memory / IMPORT_KEYS_DIVISOR;
         let source = ParquetSource::open(&self.from, origin, &settings.tenancy, &tenants, keys_bytes_max)?;
-        let ignored = |entry: &String| output.talk(&format!("note: '{entry}' is no table of shard '{name}' and is left out"));
+        let ignored = |entry: &String| {
+            output.talk(&format!("note: '{entry}' is no table of shard '{name}' and is left out"))
+        };
         source.ignored().iter().for_each(ignored);
         let options = CreateOptions {
             memory_bytes: self.memory - keys_bytes_max,

@@ -36,7 +36,14 @@ const ROW_BYTES: usize = 40;
 
 impl Climb {
     /// Adds rows; those for which `holds` is false have no row above them. Returns the bytes that they take.
-    pub fn add(&mut self, keys: &Keys, above: &Keys, holds: Option<&[bool]>, groups: &[Group], known: &Groups) -> usize {
+    pub fn add(
+        &mut self,
+        keys: &Keys,
+        above: &Keys,
+        holds: Option<&[bool]>,
+        groups: &[Group],
+        known: &Groups,
+    ) -> usize {
         let holds = |row: usize| holds.is_none_or(|holds| holds[row]);
         match (keys, above) {
             (Keys::Integers(keys), Keys::Integers(above)) => {
@@ -44,9 +51,10 @@ impl Climb {
                 self.integers.add(keys.iter(), above, groups, known, |_| ROW_BYTES)
             }
             (Keys::Bytes(keys), Keys::Bytes(above)) => {
-                let above = above.iter().enumerate().map(|(row, key)| key.filter(|_| holds(row)).map(Box::from));
+                let above =
+                    above.iter().enumerate().map(|(row, key)| key.filter(|_| holds(row)).map(Box::from));
                 let keys = keys.iter().map(|key| key.map(Box::from));
-                self.bytes.add(keys, above, groups, known, |key: &Box<[u8]>| ROW_BYTES + key.len())
+                self.bytes.add(keys, above, groups, known, |key| ROW_BYTES + key.len())
             }
             _ => 0,
         }
@@ -113,7 +121,9 @@ fn branches(rows: &[Row], known: &Groups) -> Vec<Group> {
             }
             if met[place] == start as u32 {
                 let first = path.iter().position(|known| *known == place).unwrap_or_default();
-                group = path[first..].iter().fold(NOBODY, |group, &row: &usize| known.union(group, rows[row].group));
+                group = path[first..]
+                    .iter()
+                    .fold(NOBODY, |group, &row: &usize| known.union(group, rows[row].group));
                 for row in path.drain(first..) {
                     found[row] = Some(group);
                 }

@@ -118,7 +118,7 @@ pub fn find(
             let message =
                 format!("unable to find the files of table '{name}' in folder '{}'", folder.display());
             return Err(Error::refused(message).hint(format!(
-                "they are looked for in '{name}.parquet' and '{name}/'; an empty folder is an empty table, and a table that nobody will miss may have the rule \"excluded\""
+                "they are looked for in '{name}.parquet' and '{name}/'; an empty folder is an empty table, and the rule \"excluded\" leaves one out"
             )));
         };
         let mut paths = Vec::new();
@@ -228,7 +228,10 @@ pub fn open(table: &Table, path: &Path) -> Result<OpenFile> {
 
 fn same_columns(table: &TableName, first: &Schema, schema: &Schema, paths: [&PathBuf; 2]) -> Result<()> {
     let missing = |from: &Schema, of: &Schema| {
-        of.fields().iter().find(|field| from.index_of(field.name()).is_err()).map(|field| field.name().clone())
+        of.fields()
+            .iter()
+            .find(|field| from.index_of(field.name()).is_err())
+            .map(|field| field.name().clone())
     };
     let (holds, lacks, column) = match (missing(schema, first), missing(first, schema)) {
         (Some(column), _) => (paths[0], paths[1], column),
@@ -251,7 +254,9 @@ fn refuse_unknown(table: &Table, schema: &Schema, path: &Path) -> Result<()> {
             path.display(),
             field.name()
         ))
-        .hint("its values could not come back; export the table without the column if nobody will miss them")),
+        .hint(
+            "its values could not come back; export the table without the column if nobody will miss them",
+        )),
     }
 }
 

@@ -103,7 +103,10 @@ impl Groups {
             }
             TypeKind::Text if column.base_type() != "citext" => {
                 let trims = column.base_type().starts_with("character(");
-                TenantFinder::Texts { of: numbered().map(|(text, group)| (text.into(), group)).collect(), trims }
+                TenantFinder::Texts {
+                    of: numbered().map(|(text, group)| (text.into(), group)).collect(),
+                    trims,
+                }
             }
             _ => return None,
         })
@@ -115,7 +118,10 @@ pub enum TenantFinder {
     Integers(Map<i64, Group>),
     Uuids(Map<[u8; 16], Group>),
     /// `trims`: blanks at the end are no part of the value.
-    Texts { of: Map<Box<str>, Group>, trims: bool },
+    Texts {
+        of: Map<Box<str>, Group>,
+        trims: bool,
+    },
 }
 
 impl TenantFinder {

@@ -70,8 +70,11 @@ impl Keys {
         }
         let rows = columns.first()?.1.len();
         let (mut out, mut key) = (BinaryBuilder::with_capacity(rows, rows * 16), Vec::new());
-        let writers: Vec<Writer> =
-            forms.iter().zip(columns).map(|(form, (column, array))| Writer::new(*form, column, array)).collect();
+        let writers: Vec<Writer> = forms
+            .iter()
+            .zip(columns)
+            .map(|(form, (column, array))| Writer::new(*form, column, array))
+            .collect();
         for row in 0..rows {
             if columns.iter().any(|(_, array)| array.is_null(row)) {
                 out.append_null();
@@ -165,7 +168,8 @@ impl Budget {
             return Ok(());
         }
         let message = format!("unable to hold the keys of table '{table}' in {} MiB", self.max >> 20);
-        Err(Error::refused(message).hint("raise --memory, a quarter of which is for keys, or import fewer tenants at a time"))
+        Err(Error::refused(message)
+            .hint("raise --memory, a quarter of which is for keys, or import fewer tenants at a time"))
     }
 
     fn give_back(&self, bytes: usize) {
@@ -270,7 +274,8 @@ mod tests {
             _ => panic!("no key"),
         };
         let seven: ArrayRef = Arc::new(arrow::array::Int32Array::from(vec![7]));
-        let seven_00: ArrayRef = Arc::new(BinaryArray::from_vec(vec![&numeric::parse("7.00").expect("a number")]));
+        let seven_00: ArrayRef =
+            Arc::new(BinaryArray::from_vec(vec![&numeric::parse("7.00").expect("a number")]));
         let (ab, ab_blank): (ArrayRef, ArrayRef) = (
             Arc::new(arrow::array::StringArray::from(vec!["ab"])),
             Arc::new(arrow::array::StringArray::from(vec!["ab   "])),
@@ -282,7 +287,10 @@ mod tests {
         assert_eq!(Form::of(&text, &int, false), None);
         assert_eq!(Form::of(&text, &int, true), Some(Form::Text));
         assert_eq!(Form::of(&column("citext", TypeKind::Text), &text, false), None);
-        assert_eq!(Form::of(&column("inet", TypeKind::Opaque), &column("inet", TypeKind::Opaque), false), None);
+        assert_eq!(
+            Form::of(&column("inet", TypeKind::Opaque), &column("inet", TypeKind::Opaque), false),
+            None
+        );
         let double = column("double precision", TypeKind::Float64);
         assert_eq!(Form::of(&double, &double, false), None, "0.0 and -0.0 are equal");
     }

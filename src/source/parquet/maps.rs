@@ -72,7 +72,9 @@ impl Maps {
     /// A table of the export.
     pub fn table(&self, name: &TableName) -> Result<(&Arc<Table>, &TableFiles)> {
         let found = self.tables.get(name).map(|(table, files)| (table, files));
-        found.ok_or_else(|| Error::usage(format!("unable to read table '{name}': the export has no such table")))
+        found.ok_or_else(|| {
+            Error::usage(format!("unable to read table '{name}': the export has no such table"))
+        })
     }
 
     /// Whether the ways of a table can be followed at all.
@@ -113,7 +115,11 @@ impl Maps {
                 let map = match known {
                     Some(map) => map,
                     None => {
-                        let map = if hop.step.climb { self.climbed(&wanted, hop, of).await? } else { self.read(&wanted, hop, of).await? };
+                        let map = if hop.step.climb {
+                            self.climbed(&wanted, hop, of).await?
+                        } else {
+                            self.read(&wanted, hop, of).await?
+                        };
                         let map = Arc::new(map);
                         self.made().insert(wanted.name, Arc::clone(&map));
                         map
@@ -201,11 +207,17 @@ impl Maps {
                 Error::bug(format!("table '{}' of the export has no column '{name}'", table.name))
             })
         };
-        let wanted: Vec<usize> = key.iter().map(|column| &column.name).chain(looked_at.iter().copied()).map(place).collect::<Result<_>>()?;
+        let wanted: Vec<usize> = key
+            .iter()
+            .map(|column| &column.name)
+            .chain(looked_at.iter().copied())
+            .map(place)
+            .collect::<Result<_>>()?;
         let mut distinct = wanted.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        let places: Vec<usize> = wanted.iter().filter_map(|column| distinct.binary_search(column).ok()).collect();
+        let places: Vec<usize> =
+            wanted.iter().filter_map(|column| distinct.binary_search(column).ok()).collect();
         let job = Arc::new(move |table: &Arc<Table>, group: RowGroup| -> Result<Vec<T>> {
             let mut found = Vec::new();
             for arrays in group.read(table, &distinct, None)? {

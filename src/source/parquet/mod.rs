@@ -204,9 +204,12 @@ impl Source for ParquetSource {
     async fn doubts(&self, _ties: bool) -> Result<Doubts> {
         let mut doubts = Doubts::default();
         for table in &self.description.tables {
-            let Some(owned) = self.tables.get(&table.name).filter(|owned| owned.of() == Of::All) else { continue };
+            let Some(owned) = self.tables.get(&table.name).filter(|owned| owned.of() == Of::All) else {
+                continue;
+            };
             let Some((_, ways)) = &owned.owners else { continue };
-            let key: Vec<Column> = table.primary_key.iter().filter_map(|name| table.column(name)).cloned().collect();
+            let key: Vec<Column> =
+                table.primary_key.iter().filter_map(|name| table.column(name)).cloned().collect();
             let groups = Arc::clone(&self.maps.groups);
             let disputed = move |key: &[(&Column, &ArrayRef)], found: Vec<groups::Group>| {
                 let rows = found.iter().enumerate().filter(|(_, group)| groups.is_several(**group));
@@ -236,7 +239,8 @@ impl Source for ParquetSource {
             Some((owners, ways)) => {
                 let lookup = self.maps.lookup(table, ways, owned.of()).await?;
                 // A tenant column says of each row whose it is; a hop only whether it leads to a wanted tenant.
-                let exact = owners.belongs == Belongs::ToOne && (owned.of() == Of::All || ways.hops.is_empty());
+                let exact =
+                    owners.belongs == Belongs::ToOne && (owned.of() == Of::All || ways.hops.is_empty());
                 (Some(lookup), owners.belongs, exact)
             }
         };

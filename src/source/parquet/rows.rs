@@ -71,7 +71,8 @@ impl RowGroup {
         let file = &self.file;
         let mut roots: Vec<usize> = columns.iter().map(|column| file.columns[*column].0).collect();
         roots.sort_unstable();
-        let at = |column: &usize| (*column, roots.binary_search(&file.columns[*column].0).unwrap_or_default());
+        let at =
+            |column: &usize| (*column, roots.binary_search(&file.columns[*column].0).unwrap_or_default());
         let columns = columns.iter().map(at).collect();
         let metadata = file.metadata.clone();
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots.iter().copied());

@@ -120,7 +120,8 @@ impl Shape {
             let rest = Some(group.read(&self.table, &self.wanted, None)?);
             return Ok(Rows { groups: vec![], known: vec![], others: self.wanted.clone(), rest, done: 0 });
         };
-        let place = |column: &Column| self.table.stored_columns().position(|stored| stored.name == column.name);
+        let place =
+            |column: &Column| self.table.stored_columns().position(|stored| stored.name == column.name);
         let first: Vec<usize> = lookup.columns.iter().filter_map(place).collect();
         let (mut kept, mut mask, mut known) = (Vec::new(), Vec::new(), vec![Vec::new(); first.len()]);
         for arrays in group.read(&self.table, &first, None)? {
@@ -181,7 +182,8 @@ impl Shape {
             Some(_) => rows.groups.get(from..from + count).ok_or_else(|| self.broken())?.to_vec(),
         };
         let find = |place: usize| {
-            let other = rows.others.iter().position(|other| *other == place).map(|at| Arc::clone(&others[at]));
+            let other =
+                rows.others.iter().position(|other| *other == place).map(|at| Arc::clone(&others[at]));
             let known = || rows.known.iter().find(|(known, _)| *known == place);
             other.or_else(|| known().map(|(_, array)| array.slice(from, count)))
         };
@@ -198,7 +200,8 @@ impl Shape {
     /// Adds the keys of these rows to the maps in the making.
     fn yield_keys(&self, groups: &[Group], find: &impl Fn(usize) -> Option<ArrayRef>) -> Result<()> {
         for on_the_way in &self.yields {
-            let arrays: Option<Vec<ArrayRef>> = on_the_way.key.iter().map(|(place, _)| find(*place)).collect();
+            let arrays: Option<Vec<ArrayRef>> =
+                on_the_way.key.iter().map(|(place, _)| find(*place)).collect();
             let arrays = arrays.ok_or_else(|| self.broken())?;
             let key: Vec<_> = on_the_way.key.iter().map(|(_, column)| column).zip(&arrays).collect();
             let keys = Keys::new(&on_the_way.wanted.forms, &key).ok_or_else(|| odd(&self.table))?;
@@ -224,17 +227,21 @@ impl Shape {
         let mut owners = groups;
         if self.belongs != Belongs::ToOne && owners.iter().any(|group| known.is_several(*group)) {
             let members: Vec<_> = owners.iter().map(|group| known.members(*group)).collect();
-            let each = |(row, members): (usize, &Box<[Group]>)| vec![row as u32; members.len()];
-            let places: UInt32Array = members.iter().enumerate().flat_map(each).collect::<Vec<u32>>().into();
+            let rows = members.iter().zip(0_u32..);
+            let places: Vec<u32> = rows.flat_map(|(members, row)| vec![row; members.len()]).collect();
+            let places = UInt32Array::from(places);
             for array in &mut arrays {
                 *array = take(array, &places, None).map_err(|error| self.broken().because(error))?;
             }
             owners = members.concat();
         }
         let mut tenants = StringBuilder::with_capacity(owners.len(), owners.len() * 8);
-        owners.iter().for_each(|owner| tenants.append_option(known.only(*owner).map(|tenant| tenant.as_str())));
+        owners
+            .iter()
+            .for_each(|owner| tenants.append_option(known.only(*owner).map(|tenant| tenant.as_str())));
         let schema = self.table.arrow_schema();
-        let fields: Vec<usize> = std::iter::once(0).chain(self.wanted.iter().map(|place| place + 1)).collect();
+        let fields: Vec<usize> =
+            std::iter::once(0).chain(self.wanted.iter().map(|place| place + 1)).collect();
         let schema = schema.project(&fields).map_err(|error| self.broken().because(error))?;
         arrays.insert(0, Arc::new(tenants.finish()));
         let batch = RecordBatch::try_new(Arc::new(schema), arrays);
@@ -246,7 +253,9 @@ impl Shape {
         let tuples = wire::encode(&self.table, &batch).map_err(|error| self.broken().because(error))?;
         let mut hashes = FixedSizeBinaryBuilder::with_capacity(tuples.len(), 16);
         for tuple in tuples.iter() {
-            hashes.append_value(row_hash(tuple).to_le_bytes()).map_err(|error| self.broken().because(error))?;
+            hashes
+                .append_value(row_hash(tuple).to_le_bytes())
+                .map_err(|error| self.broken().because(error))?;
         }
         let mut arrays = batch.columns().to_vec();
         arrays.push(Arc::new(hashes.finish()));

@@ -70,7 +70,11 @@ impl Hop {
         let form = |(down, up): (&String, &String)| {
             let (below, above) = (column(child, down)?, column(parent, up)?);
             let as_text = self.step.as_text(down).is_some();
-            let form = if self.step.each { Form::of_elements(below, above, as_text) } else { Form::of(below, above, as_text) };
+            let form = if self.step.each {
+                Form::of_elements(below, above, as_text)
+            } else {
+                Form::of(below, above, as_text)
+            };
             form.ok_or_else(|| {
                 Error::refused(format!(
                     "unable to follow column '{down}' of table '{}' to '{up}' of '{}': {} and {} cannot be compared outside of the database",
@@ -114,18 +118,25 @@ struct LookupHop {
 
 impl Lookup {
     /// `maps`: what the hops lead to, in their order.
-    pub fn new(table: &Table, ways: &Ways, maps: Vec<(Vec<Form>, Arc<KeyMap>)>, groups: &Groups, others: Group) -> Result<Self> {
+    pub fn new(
+        table: &Table,
+        ways: &Ways,
+        maps: Vec<(Vec<Form>, Arc<KeyMap>)>,
+        groups: &Groups,
+        others: Group,
+    ) -> Result<Self> {
         let names = ways.columns();
         let columns = names.iter().map(|name| column(table, name).cloned()).collect::<Result<Vec<_>>>()?;
         let at = |name: &String| names.iter().position(|known| *known == name).unwrap_or_default();
         let mut here = Vec::with_capacity(ways.here.len());
         for name in &ways.here {
             let finder = groups.finder(&columns[at(name)]).ok_or_else(|| {
-                let (table, type_name) = (&table.name, &columns[at(name)].type_name);
+                let Column { type_name, kind, .. } = &columns[at(name)];
                 Error::refused(format!(
-                    "unable to tell the owners of table '{table}': its column '{name}' is of type {type_name}, which no tenant column of an export may have"
+                    "unable to tell the owners of table '{}': its column '{name}' ({type_name}) comes as {kind}, by which no tenant is found",
+                    table.name
                 ))
-                .hint("take the snapshot from a live database")
+                .hint("export the column as the database prints it, or take the snapshot from a live database")
             })?;
             here.push((at(name), finder));
         }
@@ -145,7 +156,10 @@ impl Lookup {
         let mut join = |answers: Vec<Group>| match &mut found {
             None => found = Some(answers),
             Some(found) => {
-                found.iter_mut().zip(answers).for_each(|(group, answer)| *group = known.union(*group, answer));
+                found
+                    .iter_mut()
+                    .zip(answers)
+                    .for_each(|(group, answer)| *group = known.union(*group, answer));
             }
         };
         for (at, finder) in &self.here {
@@ -160,7 +174,8 @@ impl Lookup {
 
 impl LookupHop {
     fn answers(&self, columns: &[Column], arrays: &[ArrayRef], known: &Groups) -> Option<Vec<Group>> {
-        let key: Vec<(&Column, &ArrayRef)> = self.columns.iter().map(|at| (&columns[*at], &arrays[*at])).collect();
+        let key: Vec<(&Column, &ArrayRef)> =
+            self.columns.iter().map(|at| (&columns[*at], &arrays[*at])).collect();
         let mut answers = if self.each {
             let (elements, ends) = elements(self.forms[0], key[0].0, key[0].1)?;
             let found = self.map.find(&elements);
@@ -201,7 +216,9 @@ fn elements(form: Form, column: &Column, array: &ArrayRef) -> Option<(Keys, Vec<
                 None => values.extend(json_elements(array.as_string::<i32>().value(row))),
                 Some(kind) => {
                     let found = convert::array::elements(array.as_binary_opt::<i32>()?.value(row))?;
-                    values.extend(found.into_iter().map(|value| text_of(kind, value)).collect::<Option<Vec<_>>>()?);
+                    values.extend(
+                        found.into_iter().map(|value| text_of(kind, value)).collect::<Option<Vec<_>>>()?,
+                    );
                 }
             }
         }
@@ -212,7 +229,11 @@ fn elements(form: Form, column: &Column, array: &ArrayRef) -> Option<(Keys, Vec<
         Form::Integer => Keys::Integers(values.iter().map(text).collect::<Int64Array>()),
         Form::Text | Form::Same(TypeKind::Uuid) => {
             let key = |value: &Vec<u8>| {
-                let value = if form == Form::Text { value.clone() } else { convert::uuid(std::str::from_utf8(value).ok()?)?.into() };
+                let value = if form == Form::Text {
+                    value.clone()
+                } else {
+                    convert::uuid(std::str::from_utf8(value).ok()?)?.into()
+                };
                 Some([&(value.len() as u32).to_be_bytes()[..], &value].concat())
             };
             Keys::Bytes(values.iter().map(key).collect::<BinaryArray>())

@@ -308,7 +308,18 @@ impl<B: Bench> Shop<B> {
     pub fn import(&self, tenants: &[&str]) -> Run {
         std::fs::write(self.path("imported.txt"), tenants.join("\n")).expect("written");
         let at = "2026-01-01T00:00:00Z";
-        let args = ["snapshot", "import", "--from", "export", "--shard", "shop", "--at", at, "--tenants", "imported.txt"];
+        let args = [
+            "snapshot",
+            "import",
+            "--from",
+            "export",
+            "--shard",
+            "shop",
+            "--at",
+            at,
+            "--tenants",
+            "imported.txt",
+        ];
         self.run(&args)
     }
 

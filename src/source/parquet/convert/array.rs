@@ -113,9 +113,8 @@ fn build(
 
 /// The elements of an array in binary form, NULLs left out; `None` if it is none.
 pub fn elements(array: &[u8]) -> Option<Vec<&[u8]>> {
-    let word = |at: usize| -> Option<u32> {
-        Some(u32::from_be_bytes(array.get(at..at + 4)?.try_into().ok()?))
-    };
+    let word =
+        |at: usize| -> Option<u32> { Some(u32::from_be_bytes(array.get(at..at + 4)?.try_into().ok()?)) };
     let dimensions = usize::try_from(word(0)?).ok()?;
     let mut rest = array.get(12 + dimensions * 8..)?;
     let mut found = Vec::new();

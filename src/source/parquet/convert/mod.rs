@@ -39,7 +39,9 @@ impl Conversion {
         use TypeKind as K;
         let kind = column.kind;
         let apply: Apply = match (kind, from) {
-            (_, D::Null) => Box::new(move |array: &ArrayRef| Some(new_null_array(&kind.arrow(), array.len()))),
+            (_, D::Null) => {
+                Box::new(move |array: &ArrayRef| Some(new_null_array(&kind.arrow(), array.len())))
+            }
             (K::Opaque, _) => opaque(column, from)?,
             (K::Text, D::Utf8 | D::Binary) => match blanks(column.base_type()) {
                 Some(width) => padded(width),
