@@ -237,10 +237,10 @@ impl Source for ParquetSource {
         let (lookup, belongs, exact) = match &owned.owners {
             None => (None, Belongs::ToOne, true),
             Some((owners, ways)) => {
-                let lookup = self.maps.lookup(table, ways, owned.of()).await?;
                 // A tenant column says of each row whose it is; a hop only whether it leads to a wanted tenant.
-                let exact =
-                    owners.belongs == Belongs::ToOne && (owned.of() == Of::All || ways.hops.is_empty());
+                let of = if ways.hops.is_empty() { Of::All } else { owned.of() };
+                let lookup = self.maps.lookup(table, ways, of).await?;
+                let exact = owners.belongs == Belongs::ToOne && of == Of::All;
                 (Some(lookup), owners.belongs, exact)
             }
         };
