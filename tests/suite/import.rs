@@ -85,7 +85,8 @@ async fn equals_what_create_takes(shop: Shop<impl Bench>, tenants: &[&str], all:
     let (imported, created) = (rows(&shop.path("store"), &[""]), rows(&shop.path("created"), &[""]));
     let strangers: Vec<_> = imported.iter().filter(|row| !created.contains(row)).collect();
     assert!(strangers.is_empty(), "{strangers:?}");
-    let labels = |rows: Vec<String>| rows.into_iter().filter(|row| row.contains(".labels ")).collect::<Vec<_>>();
+    let labels =
+        |rows: Vec<String>| rows.into_iter().filter(|row| row.contains(".labels ")).collect::<Vec<_>>();
     assert_eq!(labels(imported), labels(created));
     let (created, imported) =
         (owned(&shop.path("created"), tenants).await, owned(&shop.path("store"), all).await);
