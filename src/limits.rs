@@ -112,6 +112,9 @@ pub const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// takes.
 pub const SEQUENCE_STEPS_MAX: i64 = 10_000;
 
+/// Share of the memory of `snapshot import` for the keys by which rows without a tenant column find their owner.
+pub const IMPORT_KEYS_DIVISOR: usize = 4;
+
 /// Memory for the keys of one tenant while the engine proves them, in bytes: about a million distinct keys. A larger
 /// tenant's keys are proved by the server, as its triggers would.
 pub const KEY_PROOF_BYTES_MAX: usize = 32 << 20;

@@ -59,7 +59,7 @@ impl RequestArgs {
     pub fn request(&self) -> Result<Request> {
         must_not_exist(&self.output)?;
         let request = Request {
-            tenants: parse_list(&read_file(&self.tenants, "tenant list")?)?,
+            tenants: tenant_list(&self.tenants)?,
             tenants_max: self.max_tenants,
             reason: self.reason.clone(),
             tombstones: match &self.tombstones {
@@ -93,6 +93,11 @@ impl RequestArgs {
         }
         Ok(Kind::Undecided.exit_code())
     }
+}
+
+/// The tenants of a list.
+pub fn tenant_list(path: &Path) -> Result<Vec<TenantId>> {
+    parse_list(&read_file(path, "tenant list")?)
 }
 
 fn read_file(path: &Path, what: &str) -> Result<String> {

@@ -14,9 +14,9 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Row, ValueRef};
 
 use crate::bridge::compute;
+use crate::database::feed::{BatchSender, feed};
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::{failure, in_words, is_invalid_value};
-use crate::database::postgres::feed::{BatchSender, feed};
 use crate::database::postgres::owner::{self, TENANT_FROM_SETTING, TENANT_SETTING};
 use crate::database::postgres::pool::Pool;
 use crate::error::{Error, Result};

@@ -15,8 +15,8 @@ use futures::StreamExt;
 
 use super::snapshot::Snapshot;
 use crate::bridge::compute;
+use crate::database::feed::{BatchSender, Worker};
 use crate::database::postgres::error::failure;
-use crate::database::postgres::feed::{BatchSender, Worker};
 use crate::database::postgres::owner::{self, ROW, Scanned};
 use crate::database::postgres::pool::Lease;
 use crate::database::postgres::tuples::TupleReader;

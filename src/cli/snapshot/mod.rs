@@ -1,4 +1,6 @@
-//! `reinstate snapshot …`: take, list, show, verify and prune snapshots.
+//! `reinstate snapshot …`: take, import, list, show, verify and prune snapshots.
+
+mod import;
 
 use std::path::Path;
 
@@ -15,7 +17,7 @@ use crate::report;
 use crate::snapshot::{self, CreateOptions, Snapshot, Store};
 use crate::source::live;
 
-/// Take, list, show, verify and prune snapshots
+/// Take, import, list, show, verify and prune snapshots
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -25,6 +27,7 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Command {
     Create(Create),
+    Import(import::Import),
     List(List),
     Show(Show),
     Verify(Verify),
@@ -102,6 +105,7 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
     let config = Config::load(config)?;
     match args.command {
         Command::Create(args) => create(args, &config, output).await,
+        Command::Import(args) => args.run(&config, output).await,
         Command::List(args) => list(args, &config, output).await,
         Command::Show(args) => show(args, &config, output).await,
         Command::Verify(args) => verify(args, &config, output).await,
