@@ -23,6 +23,10 @@ pub const BATCH_ROWS_MAX: usize = 8_192;
 /// Encoded bytes of one record batch: keeps a batch of wide rows within the memory bound.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
 
+/// Bytes of a COPY that wait for the next ones, so that a small table goes out in one piece: more is a row too large to
+/// be held longer.
+pub const PIECE_BYTES_HELD_MAX: usize = 2 * BATCH_BYTES_MAX;
+
 /// Batches waiting between two stages; more only adds memory, the slower stage decides the speed.
 pub const QUEUE_BATCHES_MAX: usize = 4;
 /// Bytes waiting between two stages, what the second one works on included; a single larger batch waits alone.

@@ -66,6 +66,11 @@ impl<T: Weigh> Sender<T> {
         self.items.send((item, taken)).await.map_err(|_| Unwanted)
     }
 
+    /// Waits while one item takes all the room: before that is gone no other one is worth making.
+    pub async fn has_room(&self) {
+        drop(self.room.acquire().await);
+    }
+
     /// Waits until nothing is wanted any more.
     pub async fn closed(&self) {
         self.items.closed().await;
@@ -124,8 +129,9 @@ mod tests {
         let is_sent = |item| sender.send(item).now_or_never() == Some(Ok(()));
         assert!(is_sent(Heavy(9 * QUEUE_BYTES_MAX)) && !is_sent(Heavy(0)));
         assert!(receiver.recv().await.is_some_and(|item| item.0 == 9 * QUEUE_BYTES_MAX));
-        assert!(!is_sent(Heavy(0)));
+        assert!(!is_sent(Heavy(0)) && sender.has_room().now_or_never().is_none());
         assert!(receiver.recv().now_or_never().is_none());
+        assert!(sender.has_room().now_or_never().is_some());
         assert!(is_sent(Heavy(0)) && is_sent(Heavy(0)) && !is_sent(Heavy(0)));
         let waiting = sender.clone();
         let waiting = tokio::spawn(async move { waiting.send(Heavy(QUEUE_BYTES_MAX)).await });

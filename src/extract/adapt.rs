@@ -54,6 +54,7 @@ pub async fn adapted_rows(
             if sender.send(adapted).await.is_err() {
                 break;
             }
+            sender.has_room().await;
         }
         Ok(())
     }))

@@ -33,7 +33,9 @@ use crate::database::postgres::pool::{Lease, Pool};
 use crate::database::postgres::tuples::{HEADER, TRAILER, TupleReader};
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
-use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, LOCK_TIMEOUT, RETRY_DELAY, TABLES_ASKED_MAX};
+use crate::limits::{
+    BATCH_BYTES_MAX, BATCH_ROWS_MAX, LOCK_TIMEOUT, PIECE_BYTES_HELD_MAX, RETRY_DELAY, TABLES_ASKED_MAX,
+};
 use crate::memory::Share;
 use crate::model::wire::Tuples;
 use crate::model::{
@@ -433,6 +435,9 @@ impl PostgresSession {
                 Ok(chunk) => {
                     send(&mut copy, piece).await.map_err(unable)?;
                     piece = chunk.tuples.bytes;
+                    if piece.len() > PIECE_BYTES_HELD_MAX {
+                        send(&mut copy, std::mem::take(&mut piece)).await.map_err(unable)?;
+                    }
                 }
                 Err(error) => {
                     give_up(copy).await;
