@@ -24,8 +24,6 @@ pub struct Repair<'a> {
     pub table: &'a Table,
 }
 
-/// How often each row may be met, by its hash.
-
 impl Repair<'_> {
     /// Gives the live rows of the same keys, which must be among `live`, the values of these.
     pub async fn update(
