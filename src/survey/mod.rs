@@ -68,6 +68,9 @@ struct Surveyed {
     share: Share,
 }
 
+/// How the rows of each tenant and table stand.
+type Standings = BTreeMap<(TenantId, TableName), Standing>;
+
 /// Which snapshot of each shard.
 #[derive(Clone, Debug)]
 pub enum Pick {
@@ -248,25 +251,17 @@ impl Surveyed {
         let mut erased = Erased::new(self, &request.tombstones, &involved)?;
         let strict = self.server_proves(request, involved.iter().filter(|owned| is_held(owned)));
         let (mut standings, mut parents, mut open) =
-            (BTreeMap::new(), Parents::new(strict, self.share), Vec::new());
-        let scope = Scope {
-            shard: self.shard.as_ref(),
-            tables: &self.facts.tables,
-            involved: &involved,
-            queues: &queues,
-            repair: request.repair,
-            share: self.share,
-        };
+            (Standings::new(), Parents::new(strict, self.share), Vec::new());
+        let scope = self.scope(&involved, &queues, request);
         let order = Order::new(&self.facts.tables, &involved);
         let (mut trial, mut claimed) = (self.shard.trial().await?, Claimed::new(self.share));
         for tenant in tenants {
             let trial = trial.as_deref_mut().map(|trial| -> &mut dyn Trial { trial });
             let mut comparison = comparable
                 .then(|| Comparison::new(scope, tenant, &mut parents, &mut claimed, trial, &mut erased));
-            for owned in order.early.iter().map(|at| &involved[*at]) {
-                if let Some(comparison) = &mut comparison {
-                    self.note_early(owned, tenant, &drift, comparison).await?;
-                }
+            if let Some(comparison) = &mut comparison {
+                let early = order.early.iter().map(|at| &involved[*at]);
+                self.note_early(early, tenant, &drift, comparison).await?;
             }
             for (owned, live) in order.tables.iter().map(|at| (&involved[*at], &live[*at])) {
                 let changed = drift.entry(owned.table.name.clone()).or_default();
@@ -278,20 +273,17 @@ impl Surveyed {
                     contents.entry(tenant.clone()).or_default().push(found);
                 }
             }
-            if let Some(tables) = contents.get_mut(tenant) {
-                tables.sort_by_key(|found| names.iter().position(|name| *name == found.table));
-            }
             let Some(comparison) = comparison else { continue };
             let (left, referrers) = comparison.finish().await?;
             open.push((tenant.clone(), left));
             for (table, finding) in referrers {
-                let standing: &mut Standing = standings.entry((tenant.clone(), table)).or_default();
-                standing.findings.push(finding);
+                standings.entry((tenant.clone(), table)).or_default().findings.push(finding);
             }
         }
+        let place = |found: &TenantTable| names.iter().position(|name| *name == found.table);
+        contents.values_mut().for_each(|tables| tables.sort_by_key(place));
         for (place, findings) in self.awaited(&involved, &drift, &mut erased, open).await? {
-            let standing: &mut Standing = standings.entry(place).or_default();
-            standing.findings.extend(findings);
+            standings.entry(place).or_default().findings.extend(findings);
         }
         progress.finish();
         Ok(ShardFindings {
@@ -396,23 +388,42 @@ impl Surveyed {
         Ok(missing.all.rows - missing.rows())
     }
 
-    /// Notes the keys of the tenant's rows of a table before any of its rows is looked at. What belongs to whoever
+    /// Notes the keys of the tenant's rows of some tables before any row is looked at. What belongs to whoever
     /// points at it may stay away, which is found out later.
-    async fn note_early(
+    async fn note_early<'t>(
         &self,
-        owned: &OwnedTable,
+        early: impl Iterator<Item = &'t OwnedTable>,
         tenant: &TenantId,
         drift: &BTreeMap<TableName, TableDrift>,
         comparison: &mut Comparison<'_>,
     ) -> Result<()> {
-        let name = &owned.table.name;
-        if owned.owners.belongs != Belongs::ToOne || self.rows_in_snapshot(tenant, name) == 0 {
-            return Ok(());
-        }
         let unchanged = TableDrift::default();
-        let changed = drift.get(name).unwrap_or(&unchanged);
-        let table = self.written(name, changed)?;
-        comparison.note_early(&table, self.rows_to_write(&table, changed, tenant).await?).await
+        for owned in early.filter(|owned| owned.owners.belongs == Belongs::ToOne) {
+            let name = &owned.table.name;
+            if self.rows_in_snapshot(tenant, name) == 0 {
+                continue;
+            }
+            let changed = drift.get(name).unwrap_or(&unchanged);
+            let table = self.written(name, changed)?;
+            comparison.note_early(&table, self.rows_to_write(&table, changed, tenant).await?).await?;
+        }
+        Ok(())
+    }
+
+    fn scope<'a>(
+        &'a self,
+        involved: &'a [OwnedTable],
+        queues: &'a [QueueLink],
+        request: &Request,
+    ) -> Scope<'a> {
+        Scope {
+            shard: self.shard.as_ref(),
+            tables: &self.facts.tables,
+            involved,
+            queues,
+            repair: request.repair,
+            share: self.share,
+        }
     }
 
     async fn tenant_table(
