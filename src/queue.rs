@@ -2,6 +2,7 @@
 //!
 //! What the receiver took last counts until it asks for more: it is still in memory while the receiver works on it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -25,6 +26,18 @@ impl Weigh for RecordBatch {
 impl Weigh for Chunk {
     fn weight(&self) -> usize {
         self.tuples.bytes.len()
+    }
+}
+
+impl<T: Weigh> Weigh for Vec<T> {
+    fn weight(&self) -> usize {
+        self.iter().map(T::weight).sum()
+    }
+}
+
+impl<K, T: Weigh> Weigh for HashMap<K, T> {
+    fn weight(&self) -> usize {
+        self.values().map(T::weight).sum()
     }
 }
 
