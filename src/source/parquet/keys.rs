@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
 
 use super::convert;
 use super::groups::{Group, Groups, Map, NOBODY};
+use super::prune::{VALUES_MAX, Values};
 use crate::error::{Error, Result};
 use crate::model::adapt::numeric;
 use crate::model::{Column, TableName, TypeKind};
@@ -222,6 +223,12 @@ impl KeyMap {
         bytes += (self.integers.len() + self.bytes.len()) * ENTRY_BYTES - before;
         self.taken += bytes;
         self.budget.take(bytes, &self.table)
+    }
+
+    /// All keys, unless there are many, or they are of another kind.
+    pub fn few(&self) -> Option<Values> {
+        let is_few = self.bytes.is_empty() && self.integers.len() <= VALUES_MAX;
+        is_few.then(|| Values::Integers(self.integers.keys().copied().collect()))
     }
 
     /// What each key leads to.

@@ -138,11 +138,15 @@ impl Maps {
         let mut map = self.empty(&table.name);
         let (forms, key) = (wanted.forms.clone(), columns(table, &wanted.columns)?);
         let groups = Arc::clone(&self.groups);
+        let may_hold = {
+            let lookup = Arc::clone(&lookup);
+            move |group: &RowGroup| of == Of::All || lookup.may_hold(group, false)
+        };
         let of_rows = move |key: &[(&Column, &ArrayRef)], looked_at: &[ArrayRef]| {
             Some((Keys::new(&forms, key)?, lookup.groups(looked_at, &groups)?))
         };
         let looked_at: Vec<&String> = hop.beyond.columns();
-        let mut parts = self.pass(&table.name, key, &looked_at, of_rows)?;
+        let mut parts = self.pass(&table.name, key, &looked_at, may_hold, of_rows)?;
         while let Some(part) = parts.try_next().await? {
             for (keys, groups) in part {
                 map.add(&keys, &groups, &self.groups)?;
@@ -178,7 +182,7 @@ impl Maps {
             }
         };
         let mut climb = Climb::default();
-        let mut parts = self.pass(&table.name, key, &looked_at, of_rows)?;
+        let mut parts = self.pass(&table.name, key, &looked_at, |_| true, of_rows)?;
         while let Some(part) = parts.try_next().await? {
             for (keys, above, holds, groups) in part {
                 let bytes = climb.add(&keys, &above, holds.as_deref(), &groups, &self.groups);
@@ -198,6 +202,7 @@ impl Maps {
         name: &TableName,
         key: Vec<Column>,
         looked_at: &[&String],
+        may_hold: impl Fn(&RowGroup) -> bool + Send + Sync + 'static,
         of_rows: impl Fn(&[(&Column, &ArrayRef)], &[ArrayRef]) -> Option<T> + Send + Sync + 'static,
     ) -> Result<BoxStream<'static, Result<Vec<T>>>> {
         let (table, files) = self.table(name)?;
@@ -220,6 +225,9 @@ impl Maps {
             wanted.iter().filter_map(|column| distinct.binary_search(column).ok()).collect();
         let job = Arc::new(move |table: &Arc<Table>, group: RowGroup| -> Result<Vec<T>> {
             let mut found = Vec::new();
+            if !may_hold(&group) {
+                return Ok(found);
+            }
             for arrays in group.read(table, &distinct, None)? {
                 let arrays = arrays?;
                 let arrays: Vec<ArrayRef> = places.iter().map(|at| Arc::clone(&arrays[*at])).collect();
@@ -254,7 +262,7 @@ impl Maps {
         let of_rows = move |named: &[(&Column, &ArrayRef)], looked_at: &[ArrayRef]| {
             Some(of_rows(named, lookup.groups(looked_at, &groups)?))
         };
-        let parts = self.pass(name, named, &ways.columns(), of_rows)?;
+        let parts = self.pass(name, named, &ways.columns(), |_| true, of_rows)?;
         Ok(parts.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
 }

@@ -4,6 +4,7 @@
 //! files     which file holds which table; footers          convert   a file's values as the table's
 //! ways      the ways to the owners as a tree                maps      keys ─► tenants, one pass a table
 //! groups    sets of tenants as numbers                      climb     trees
+//! prune     row groups without a wanted value
 //! rows      columns of a row group                          scan      owners first, the rest of the rows that are kept
 //! ```
 //!
@@ -16,6 +17,7 @@ mod files;
 mod groups;
 mod keys;
 mod maps;
+mod prune;
 mod rows;
 mod scan;
 mod ways;

@@ -120,11 +120,12 @@ impl Shape {
             let rest = Some(group.read(&self.table, &self.wanted, None)?);
             return Ok(Rows { groups: vec![], known: vec![], others: self.wanted.clone(), rest, done: 0 });
         };
-        let place =
-            |column: &Column| self.table.stored_columns().position(|stored| stored.name == column.name);
-        let first: Vec<usize> = lookup.columns.iter().filter_map(place).collect();
+        let first = &lookup.places;
+        if !lookup.may_hold(group, self.exact) {
+            return Ok(Rows { groups: vec![], known: vec![], others: vec![], rest: None, done: 0 });
+        }
         let (mut kept, mut mask, mut known) = (Vec::new(), Vec::new(), vec![Vec::new(); first.len()]);
-        for arrays in group.read(&self.table, &first, None)? {
+        for arrays in group.read(&self.table, first, None)? {
             let arrays = arrays?;
             let groups = lookup.groups(&arrays, &self.maps.groups).ok_or_else(|| odd(&self.table))?;
             let keeps: Vec<bool> = groups.iter().map(|group| self.keeps(*group)).collect();

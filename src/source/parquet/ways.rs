@@ -15,6 +15,8 @@ use serde::Serialize;
 use super::convert;
 use super::groups::{Group, Groups, NOBODY, TenantFinder};
 use super::keys::{Form, KeyMap, Keys};
+use super::prune::{self, Values};
+use super::rows::RowGroup;
 use crate::error::{Error, Result};
 use crate::model::{Column, OwnerPath, Step, Table, TypeKind};
 
@@ -102,6 +104,8 @@ pub fn column<'t>(table: &'t Table, name: &str) -> Result<&'t Column> {
 pub struct Lookup {
     /// The columns it looks at, in the order in which [`Lookup::groups`] takes them.
     pub columns: Vec<Column>,
+    /// Their places among the stored columns of the table.
+    pub places: Vec<usize>,
     here: Vec<(usize, TenantFinder)>,
     hops: Vec<LookupHop>,
     /// What tenants count as that are not wanted.
@@ -147,7 +151,22 @@ impl Lookup {
             forms,
             map,
         });
-        Ok(Self { here, hops: hops.collect(), columns: columns.clone(), others })
+        let place = |name: &&String| table.stored_columns().position(|stored| stored.name == **name);
+        let places = names.iter().filter_map(place).collect();
+        Ok(Self { here, hops: hops.collect(), columns: columns.clone(), places, others })
+    }
+
+    /// Whether a row group may hold rows that lead to a wanted tenant, or to nobody if those are wanted too.
+    pub fn may_hold(&self, group: &RowGroup, nobodys: bool) -> bool {
+        let may = |at: usize, values: Option<Values>| {
+            values.is_none_or(|values| prune::may_hold(group, self.places[at], &values, nobodys))
+        };
+        let of_hop = |hop: &LookupHop| match (hop.columns.as_slice(), hop.forms.as_slice(), hop.each) {
+            // A reference to a neighbour's row looks like one to nobody's.
+            (&[at], [Form::Integer], false) if !nobodys => may(at, hop.map.few()),
+            _ => true,
+        };
+        self.here.iter().any(|(at, finder)| may(*at, finder.few())) || self.hops.iter().any(of_hop)
     }
 
     /// The tenants of each row; `None` if a value is not what its type says.
