@@ -99,6 +99,8 @@ pub const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// takes.
 pub const SEQUENCE_STEPS_MAX: i64 = 10_000;
 
+/// Rows of which the columns that tell the owner are read at once: narrow, and most of them are dictionaries.
+pub const KEY_ROWS_MAX: usize = 131_072;
 /// Share of the memory of `snapshot import` for the keys by which rows without a tenant column find their owner.
 pub const IMPORT_KEYS_DIVISOR: usize = 4;
 

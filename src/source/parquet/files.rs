@@ -86,6 +86,24 @@ impl ChunkReader for LocalFile {
     }
 }
 
+impl OpenFile {
+    /// The metadata by which these stored columns come as dictionaries, as far as they are texts.
+    pub fn with_dictionaries(&self, columns: &[usize]) -> parquet::errors::Result<ArrowReaderMetadata> {
+        if columns.is_empty() {
+            return Ok(self.metadata.clone());
+        }
+        let roots: Vec<usize> = columns.iter().map(|column| self.columns[*column].0).collect();
+        let fields = self.metadata.schema().fields().iter().enumerate().map(|(root, field)| {
+            let is_one = roots.contains(&root) && *field.data_type() == DataType::Utf8;
+            let text = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+            if is_one { Arc::new(field.as_ref().clone().with_data_type(text)) } else { Arc::clone(field) }
+        });
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_schema(schema);
+        ArrowReaderMetadata::try_new(Arc::clone(self.metadata.metadata()), options)
+    }
+}
+
 /// The files of each `needed` one of `tables` below a folder, and what is there that is no table's.
 pub fn find(
     folder: &Path,

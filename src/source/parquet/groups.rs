@@ -144,6 +144,13 @@ impl TenantFinder {
 
     /// The tenant of each row; `others` where it is one that is not wanted.
     pub fn find(&self, column: &ArrayRef, others: Group) -> Vec<Group> {
+        if let Some(dictionary) = column.as_dictionary_opt::<Int32Type>() {
+            let of = self.find(dictionary.values(), others);
+            let keys = dictionary.keys().iter();
+            return keys
+                .map(|key| key.and_then(|key| of.get(key as usize).copied()).unwrap_or(NOBODY))
+                .collect();
+        }
         fn of<V>(value: Option<V>, others: Group, find: impl Fn(V) -> Option<Group>) -> Group {
             value.map_or(NOBODY, |value| find(value).unwrap_or(others))
         }

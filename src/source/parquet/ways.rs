@@ -106,6 +106,8 @@ pub struct Lookup {
     pub columns: Vec<Column>,
     /// Their places among the stored columns of the table.
     pub places: Vec<usize>,
+    /// Those of them that only name the tenant.
+    pub tenants: Vec<usize>,
     here: Vec<(usize, TenantFinder)>,
     hops: Vec<LookupHop>,
     /// What tenants count as that are not wanted.
@@ -152,8 +154,14 @@ impl Lookup {
             map,
         });
         let place = |name: &&String| table.stored_columns().position(|stored| stored.name == **name);
-        let places = names.iter().filter_map(place).collect();
-        Ok(Self { here, hops: hops.collect(), columns: columns.clone(), places, others })
+        let places: Vec<usize> = names.iter().filter_map(place).collect();
+        let hops: Vec<LookupHop> = hops.collect();
+        let is_hops = |at: &usize| {
+            hops.iter()
+                .any(|hop| hop.columns.contains(at) || hop.when.as_ref().is_some_and(|(when, _)| when == at))
+        };
+        let tenants = here.iter().map(|(at, _)| *at).filter(|at| !is_hops(at)).map(|at| places[at]).collect();
+        Ok(Self { here, hops, columns: columns.clone(), places, tenants, others })
     }
 
     /// Whether a row group may hold rows that lead to a wanted tenant, or to nobody if those are wanted too.
