@@ -30,7 +30,6 @@ use crate::model::{Column, Table, TableName, TypeKind};
 #[derive(Clone, Debug, Default)]
 pub struct TableFiles {
     pub paths: Vec<PathBuf>,
-    pub rows: u64,
 }
 
 /// A data file that is being read.
@@ -142,7 +141,7 @@ pub fn find(
         let mut paths = Vec::new();
         data_files(path, &mut paths).map_err(unable)?;
         paths.sort();
-        found.insert(name.clone(), TableFiles { paths, rows: 0 });
+        found.insert(name.clone(), TableFiles { paths });
     }
     let is_known = |entry: &str| tables.iter().any(|table| is_for(entry, &table.name, tables));
     let unknown = entries.into_values().filter(|entry| !is_known(entry)).collect();
@@ -215,12 +214,11 @@ fn load(path: &Path, table: &TableName) -> Result<(LocalFile, ArrowReaderMetadat
 
 /// Looks at all files of a table before any row is read: the table with the columns that they hold. Where values have
 /// types and columns have none (`observed`), the files' types are the columns'.
-pub fn fit(table: &Table, files: &mut TableFiles, observed: bool) -> Result<Table> {
+pub fn fit(table: &Table, files: &TableFiles, observed: bool) -> Result<Table> {
     let mut fitted = table.clone();
     let mut first: Option<Arc<Schema>> = None;
     for path in &files.paths {
         let (_, metadata) = load(path, &table.name)?;
-        files.rows += u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or_default();
         let schema = metadata.schema();
         if let Some(first) = &first {
             same_columns(&table.name, first, schema, [&files.paths[0], path])?;

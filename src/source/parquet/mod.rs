@@ -97,7 +97,7 @@ impl ParquetSource {
         let (mut found, ignored) = files::find(folder, &origin.tables, &needed)?;
         let mut tables = Vec::with_capacity(origin.tables.len());
         for table in &origin.tables {
-            tables.push(match found.get_mut(&table.name) {
+            tables.push(match found.get(&table.name) {
                 Some(files) => files::fit(table, files, origin.observed)?,
                 None => table.clone(),
             });

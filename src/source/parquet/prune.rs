@@ -54,8 +54,9 @@ pub fn may_hold(group: &RowGroup, place: usize, values: &Values, nulls: bool) ->
         }
         Values::Texts(values) if *from == DataType::Utf8 => {
             let Some((least, greatest)) = bytes(statistics) else { return true };
-            let inside = |value: &&Box<str>| least <= value.as_bytes() && value.as_bytes() <= greatest;
-            any(values.iter().filter(inside), bloom, |filter, value| filter.check(value.as_bytes()))
+            let inside = |value: &&[u8]| least <= *value && *value <= greatest;
+            let values = values.iter().map(|value| value.as_bytes());
+            any(values.filter(inside), bloom, |filter, value| filter.check(value))
         }
         Values::Uuids(values) if *from == DataType::FixedSizeBinary(16) => {
             let Some((least, greatest)) = bytes(statistics) else { return true };
@@ -127,7 +128,7 @@ mod tests {
         let mut table = Table::new(TableName::new("public", "t"));
         table.columns.push(Column::new("site", "bigint", TypeKind::Int64));
         table.columns.push(Column::new("name", "text", TypeKind::Text));
-        let groups = RowGroups::new(&Arc::new(table), &TableFiles { paths: vec![path], rows: 6 });
+        let groups = RowGroups::new(&Arc::new(table), &TableFiles { paths: vec![path] });
         groups.map(|group| may_hold(&group.expect("a row group"), place, values, nulls)).collect()
     }
 

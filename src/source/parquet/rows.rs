@@ -13,7 +13,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use super::convert::Conversion;
 use super::files::{self, OpenFile, TableFiles};
 use crate::error::{Error, Result};
-use crate::limits::BATCH_BYTES_MAX;
+use crate::limits::EXPORT_READ_BYTES_MAX;
 use crate::model::Table;
 
 /// The row groups of a table, file by file.
@@ -81,7 +81,7 @@ impl RowGroup {
         let all = usize::try_from(group.num_rows()).unwrap_or_default().max(1);
         let wanted = reading.selection.as_ref().map_or(all, RowSelection::row_count);
         let bytes = usize::try_from(bytes).unwrap_or_default().max(1);
-        let fitting = (wanted as f64 * (BATCH_BYTES_MAX as f64 / bytes as f64)) as usize;
+        let fitting = (wanted as f64 * (EXPORT_READ_BYTES_MAX as f64 / bytes as f64)) as usize;
         fitting.clamp(1, reading.rows_max)
     }
 

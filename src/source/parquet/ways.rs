@@ -146,6 +146,16 @@ impl Lookup {
             })?;
             here.push((at(name), finder));
         }
+        for when in ways.hops.iter().filter_map(|hop| hop.step.when.as_ref()) {
+            let kind = column(table, &when.column)?;
+            if !Form::has_text(kind) {
+                let (table, name, type_name) = (&table.name, &kind.name, &kind.type_name);
+                return Err(Error::refused(format!(
+                    "unable to tell the kind of the rows of table '{table}': its column '{name}' is of type {type_name}"
+                ))
+                .hint("give the table another rule, or take the snapshot from a live database"));
+            }
+        }
         let hops = ways.hops.iter().zip(maps).map(|(Hop { step, .. }, (forms, map))| LookupHop {
             columns: step.columns.iter().map(at).collect(),
             when: step.when.as_ref().map(|when| (at(&when.column), when.equals.clone())),
