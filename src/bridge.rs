@@ -5,24 +5,51 @@
 //! whatever computes goes to rayon's pool, and the number of jobs on the way is bounded: the work queue never
 //! grows.
 //!
-//! [`pipe`] is the way back: a task that feeds a bounded stream, so that a stage runs ahead of the next one.
+//! [`pipe`] is the way back: a task that feeds a bounded stream, so that a stage runs ahead of the next one. Such
+//! tasks have threads of their own, which compute on the spot and step back behind everybody else on the machine:
+//! what is read ahead must not keep an answer of the server waiting.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
 use futures::stream::{self, BoxStream, StreamExt};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
-use crate::limits::COMPUTED_AT_ONCE_BYTES_MAX;
+use crate::limits::{COMPUTED_AT_ONCE_BYTES_MAX, READER_NICENESS};
+
+thread_local! {
+    /// Whether this is a thread of [`READERS`].
+    static IS_READER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Where [`pipe`]'s tasks run; `None` if the system gives no threads, and then they run with all others.
+static READERS: LazyLock<Option<Runtime>> = LazyLock::new(|| {
+    let begin = || {
+        IS_READER.set(true);
+        // On Linux the niceness is the thread's own. Without it everything works, only less smoothly.
+        if let Err(error) = rustix::process::nice(READER_NICENESS) {
+            tracing::debug!(%error, "unable to lower the priority of a reading thread");
+        }
+    };
+    let threads = rayon::current_num_threads();
+    let mut runtime = Builder::new_multi_thread();
+    runtime.worker_threads(threads).thread_name("reader").on_thread_start(begin).enable_all();
+    runtime.build().inspect_err(|error| tracing::debug!(%error, "unable to start reading threads")).ok()
+});
 
 static SLOTS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(rayon::current_num_threads() * 2));
 
-/// Runs `work` on rayon and waits for it without blocking the async worker. A panic of `work` becomes an
-/// error: left alone it would end the process from within the pool.
+/// Runs `work` on rayon and waits for it without blocking the async worker; on a thread that only reads, at once. A
+/// panic of `work` becomes an error: left alone it would end the process from within the pool.
 pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    if IS_READER.get() {
+        return catch_unwind(AssertUnwindSafe(work)).map_err(panicked);
+    }
     let gone = |_| Error::bug("the computing pool stopped");
     let slot = SLOTS.acquire().await.map_err(|_| Error::bug("the computing pool is closed"))?;
     let (sender, receiver) = oneshot::channel();
@@ -69,7 +96,10 @@ where
 {
     let (sender, receiver) = mpsc::channel(capacity.max(1));
     let mut task = JoinSet::new();
-    task.spawn(work(sender));
+    match READERS.as_ref() {
+        Some(readers) => task.spawn_on(work(sender), readers.handle()),
+        None => task.spawn(work(sender)),
+    };
     stream::unfold((receiver, task), |(mut receiver, mut task)| async move {
         if let Some(item) = receiver.recv().await {
             return Some((Ok(item), (receiver, task)));

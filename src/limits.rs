@@ -19,6 +19,9 @@ pub const QUEUE_BATCHES_MAX: usize = 4;
 /// back costs tens of microseconds and two switches, and the pool's threads spin while they look for work.
 pub const COMPUTED_AT_ONCE_BYTES_MAX: usize = 256 << 10;
 
+/// How far threads that read ahead step back behind others, as `nice` counts: the server may be on the same machine.
+pub const READER_NICENESS: i32 = 10;
+
 /// Blocks (8 kB) of one scan's TID range on PostgreSQL: 128 MB, so that a large table is shared by all
 /// readers and the planning of a range costs nothing beside reading it.
 pub const SCAN_CHUNK_BLOCKS: u64 = 16_384;

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import clusters
 import floor
 import ours
 import peers
@@ -56,7 +57,7 @@ def main():
     data = args.data.absolute()
     shard = Shard(Server(data / "pg"), data, args.scale, args.tenants, args.victims)
     bench = Bench(shard, args.reinstate, args.extract, args.python)
-    contenders = [*ours.contenders(bench), *floor.contenders(), *peers.contenders()]
+    contenders = [*ours.contenders(bench), *clusters.contenders(), *floor.contenders(), *peers.contenders()]
     wanted = [c for c in contenders if any(fnmatch.fnmatch(c.name, pattern) for pattern in args.only)]
     if args.list:
         sys.exit(print("\n".join(contender.name for contender in wanted)))

@@ -20,6 +20,10 @@ pub struct RequestArgs {
     #[arg(long, value_name = "FILE")]
     tenants: PathBuf,
 
+    /// Tenants of that list to be restored before all others, in this order; the rest comes largest first
+    #[arg(long, value_name = "FILE")]
+    urgent: Option<PathBuf>,
+
     #[command(flatten)]
     pick: PickArgs,
     #[command(flatten)]
@@ -58,6 +62,10 @@ impl RequestArgs {
         must_not_exist(&self.output)?;
         let request = Request {
             tenants: tenant_list(&self.tenants)?,
+            urgent: match &self.urgent {
+                Some(path) => parse_list(&read_file(path, "list of urgent tenants")?)?,
+                None => Vec::new(),
+            },
             tenants_max: self.max_tenants,
             reason: self.reason.clone(),
             tombstones: match &self.tombstones {
@@ -67,6 +75,13 @@ impl RequestArgs {
             constraints: self.constraints,
             ..Request::default()
         };
+        let listed: BTreeSet<&TenantId> = request.tenants.iter().collect();
+        if let Some(other) = request.urgent.iter().find(|id| !listed.contains(id)) {
+            return Err(Error::usage(format!(
+                "unable to put tenant '{other}' first: it is not in the tenant list"
+            ))
+            .hint("--urgent names some of the tenants of --tenants"));
+        }
         rails::check_cap(&request)?;
         Ok(request)
     }

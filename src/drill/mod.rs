@@ -173,6 +173,7 @@ async fn rescue(
     let begun_at = Instant::now();
     let request = Request {
         tenants: detected.clone(),
+        urgent: Vec::new(),
         tenants_max: detected.len().max(crate::limits::TENANTS_MAX_DEFAULT),
         reason: Some("drill".into()),
         into: Default::default(),

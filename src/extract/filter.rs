@@ -24,6 +24,22 @@ pub fn of_nobody(batch: RecordBatch) -> Result<RecordBatch> {
     masked(batch, &mask)
 }
 
+/// Cuts a batch where the owner changes. Rows without owner are left out.
+pub fn by_tenant(batch: &RecordBatch) -> Result<Vec<(TenantId, RecordBatch)>> {
+    let owners = batch.column_by_name(TENANT_COLUMN).and_then(|column| column.as_string_opt::<i32>());
+    let owners = owners.ok_or_else(|| Error::bug("a source's batch does not say who owns its rows"))?;
+    let owner = |row: usize| (!owners.is_null(row)).then(|| owners.value(row));
+    let mut runs = Vec::new();
+    let mut first = 0;
+    for row in 1..=owners.len() {
+        if row == owners.len() || owner(row) != owner(first) {
+            runs.extend(owner(first).map(|owner| (TenantId::new(owner), batch.slice(first, row - first))));
+            first = row;
+        }
+    }
+    Ok(runs)
+}
+
 fn masked(batch: RecordBatch, mask: &BooleanArray) -> Result<RecordBatch> {
     if mask.true_count() == batch.num_rows() {
         return Ok(batch);
@@ -55,6 +71,21 @@ mod tests {
         assert_eq!(of_tenant(batch(&[Some("7")]), &tenant).expect("filter").num_rows(), 1);
         assert_eq!(of_tenant(batch(&[None]), &tenant).expect("filter").num_rows(), 0);
         assert_eq!(of_tenant(batch(&[]), &tenant).expect("filter").num_rows(), 0);
+    }
+
+    #[test]
+    fn a_batch_is_cut_where_the_owner_changes() {
+        let runs = by_tenant(&batch(&[Some("7"), Some("7"), None, Some("7"), Some("8")])).expect("cut");
+        let found: Vec<(&str, Vec<i32>)> = runs
+            .iter()
+            .map(|(tenant, rows)| {
+                let numbers = rows.column(1).as_primitive::<arrow::datatypes::Int32Type>();
+                (tenant.as_str(), numbers.values().to_vec())
+            })
+            .collect();
+        assert_eq!(found, [("7", vec![0, 1]), ("7", vec![3]), ("8", vec![4])]);
+        assert!(by_tenant(&batch(&[])).expect("cut").is_empty());
+        assert!(by_tenant(&batch(&[None, None])).expect("cut").is_empty());
     }
 
     #[test]

@@ -19,4 +19,4 @@ pub mod sidecar;
 pub use adapt::{
     AdaptedChunk, AdaptedStream, adapted_batches, adapted_rows, fitting, unowned_rows, written_rows,
 };
-pub use rows::{tenant_batches, tenant_rows};
+pub use rows::{rows_of_tenants, tenant_batches, tenant_rows};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 
 use super::filter;
 use crate::bridge;
@@ -31,6 +32,23 @@ pub async fn tenant_rows(source: &dyn Source, table: &Table, tenant: &TenantId) 
         }
         Ok(())
     }))
+}
+
+/// The rows of several tenants in `table`, each chunk with its tenant; those of others, which a source may return, too.
+pub async fn rows_of_tenants(
+    source: &dyn Source,
+    table: &Table,
+    tenants: &[TenantId],
+) -> Result<BoxStream<'static, Result<(TenantId, Chunk)>>> {
+    let scan = Scan { tenants: Some(tenants.to_vec()), columns: None };
+    let batches = source.scan(&table.name, &scan).await?;
+    let table = table.clone();
+    let chunks = move |batch: Result<RecordBatch>| -> Result<Vec<Result<(TenantId, Chunk)>>> {
+        let runs = filter::by_tenant(&batch?)?;
+        Ok(runs.into_iter().map(|(tenant, rows)| Ok((tenant, chunk(&table, rows)?))).collect())
+    };
+    let flat = |chunks: Result<Vec<_>>| stream::iter(chunks.unwrap_or_else(|error| vec![Err(error)]));
+    Ok(batches.map(chunks).flat_map(flat).boxed())
 }
 
 /// The rows of `table` that no tenant owns.

@@ -37,8 +37,11 @@ pub fn make(request: &Request, findings: Findings, now: Timestamp) -> Result<Pla
     let is_blocked = |id: &&TenantId| blocked.iter().any(|tenant| tenant.id == **id);
     let going = request.tenants.iter().filter(|id| !is_blocked(id));
     let mut tenants: Vec<TenantPlan> = going.map(|id| tenant_plan(id.clone(), &findings, &shards)).collect();
-    // Largest first: the long ones must not be left for the end.
-    tenants.sort_by_key(|tenant| std::cmp::Reverse(tenant.bytes()));
+    // The urgent ones, then the largest first: the long ones must not be left for the end.
+    let urgent: BTreeMap<&TenantId, usize> = request.urgent.iter().zip(0..).collect();
+    tenants.sort_by_cached_key(|tenant| {
+        (urgent.get(&tenant.id).copied().unwrap_or(usize::MAX), std::cmp::Reverse(tenant.bytes()))
+    });
     settle::require_some(&tenants, &blocked, request.repair.is_some())?;
     let mut plan = Plan {
         format: PLAN_FORMAT,

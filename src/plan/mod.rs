@@ -46,6 +46,8 @@ pub const PLAN_FORMAT: u32 = 2;
 pub struct Request {
     /// Tenants, in the order of the list, each once.
     pub tenants: Vec<TenantId>,
+    /// Those of them that come before all others, in this order; the rest comes largest first.
+    pub urgent: Vec<TenantId>,
     /// Most tenants this plan may hold.
     pub tenants_max: usize,
     /// Why more than the default are needed.

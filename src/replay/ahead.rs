@@ -2,42 +2,58 @@
 
 use std::collections::VecDeque;
 
+use futures::{StreamExt, stream};
+
+use super::groups::TableRows;
 use crate::error::Result;
 use crate::extract;
 use crate::limits::READ_AHEAD_BYTES_MAX;
 use crate::model::{Belongs, ChunkStream, OwnedTable, TableName, TenantId};
-use crate::plan::{ShardPlan, TenantShard};
+use crate::plan::{ShardPlan, TenantShard, TenantTable};
 use crate::source::Source;
 
-/// One tenant's rows in one shard: small tables are read ahead, as many as fit the bound; a large one streams when
-/// its turn comes, which keeps everybody busy by itself.
+/// The tables of a tenant whose rows go to the shard as the snapshot has them, in the order of writing. Adapted and
+/// settled rows are read in ways of their own; a choice is made inside the transaction.
+pub(super) fn plain<'a>(
+    planned: &'a ShardPlan,
+    part: &'a TenantShard,
+) -> impl Iterator<Item = (&'a OwnedTable, &'a TenantTable)> {
+    let plain = part
+        .tables
+        .iter()
+        .filter(|rows| rows.settled.is_none() && !planned.adaptations.contains_key(&rows.table));
+    plain.filter_map(|rows| {
+        let owned = planned.tables.iter().find(|owned| owned.table.name == rows.table)?;
+        (owned.owners.belongs == Belongs::ToOne).then_some((owned, rows))
+    })
+}
+
+/// One tenant's rows in one shard: those of a small tenant were read with its group; else small tables are read ahead,
+/// as many as fit the bound, and a large one streams when its turn comes, which keeps everybody busy by itself.
 pub(super) struct Ahead<'a> {
     source: &'a dyn Source,
     tenant: &'a TenantId,
-    /// Tables whose rows go to the shard as the snapshot has them, in the order of writing, and their bytes.
+    /// What was read with the group.
+    read: TableRows,
+    /// Tables that nobody reads yet, in the order of writing, and their bytes.
     waiting: VecDeque<(&'a OwnedTable, u64)>,
     /// Those that are being read.
     reading: VecDeque<(&'a TableName, u64, ChunkStream)>,
 }
 
 impl<'a> Ahead<'a> {
-    /// Begins to read.
+    /// Begins to read what was not `read` yet.
     pub async fn new(
         source: &'a dyn Source,
         planned: &'a ShardPlan,
         part: &'a TenantShard,
         tenant: &'a TenantId,
+        read: TableRows,
     ) -> Result<Self> {
-        // Adapted and settled rows are read in ways of their own; a choice is made inside the transaction.
-        let plain = part
-            .tables
-            .iter()
-            .filter(|rows| rows.settled.is_none() && !planned.adaptations.contains_key(&rows.table));
-        let waiting = plain.filter_map(|rows| {
-            let owned = planned.tables.iter().find(|owned| owned.table.name == rows.table)?;
-            (owned.owners.belongs == Belongs::ToOne).then_some((owned, rows.bytes))
-        });
-        let mut ahead = Self { source, tenant, waiting: waiting.collect(), reading: VecDeque::new() };
+        let waiting = plain(planned, part)
+            .filter(|(owned, _)| !read.contains_key(&owned.table.name))
+            .map(|(owned, rows)| (owned, rows.bytes));
+        let mut ahead = Self { source, tenant, waiting: waiting.collect(), read, reading: VecDeque::new() };
         ahead.fill().await?;
         Ok(ahead)
     }
@@ -57,6 +73,9 @@ impl<'a> Ahead<'a> {
     /// The rows of a table, read ahead or from now on.
     pub async fn rows(&mut self, owned: &OwnedTable) -> Result<ChunkStream> {
         let name = &owned.table.name;
+        if let Some(read) = self.read.remove(name) {
+            return Ok(stream::iter(read).map(Ok).boxed());
+        }
         let at = self.reading.iter().position(|(table, ..)| *table == name);
         let found = at.and_then(|at| self.reading.remove(at));
         self.waiting.retain(|(waiting, _)| waiting.table.name != *name);

@@ -14,6 +14,7 @@
 
 mod adapted;
 mod ahead;
+mod groups;
 mod kept;
 mod outcome;
 mod prove;
@@ -41,6 +42,7 @@ use crate::plan::{ApprovedPlan, TenantPlan, TenantShard};
 use crate::progress::Progress;
 
 use ahead::Ahead;
+use groups::{Done, Groups};
 pub use outcome::{Outcome, Problem, ShardOutcome, ShardStatus, TenantOutcome};
 
 /// How to replay.
@@ -71,6 +73,8 @@ pub enum VerifyAt {
 struct Run<'a> {
     plan: &'a ApprovedPlan,
     connected: &'a Connected,
+    /// Tenants that are read ahead together.
+    groups: Groups<'a>,
     /// Host, process and start: written to the journal, so that a person can tell executions apart.
     name: String,
     /// Folder for values that have no column any more.
@@ -92,12 +96,16 @@ pub async fn replay(
     progress: Arc<dyn Progress>,
 ) -> Result<Outcome> {
     let started_at = Timestamp::now();
-    for (_, shard) in connected.iter() {
+    let mut done = Done::new();
+    for (name, shard) in connected.iter() {
         shard.shard.prepare_journal().await?;
+        let entries = shard.shard.journal(&plan.plan().hash).await?;
+        done.extend(entries.into_iter().map(|entry| (name, entry.tenant)));
     }
     let run = Run {
         plan,
         connected,
+        groups: Groups::new(plan.plan(), connected, &done),
         name: run_name(started_at),
         dropped: options.dropped.clone(),
         verify: options.verify,
@@ -164,7 +172,10 @@ impl Run<'_> {
 
     async fn tenant(&self, tenant: &TenantPlan) -> TenantOutcome {
         let mut shards = Vec::with_capacity(tenant.shards.len());
-        let mut first = self.read_ahead(tenant).await;
+        let mut first = match tenant.shards.first() {
+            Some(part) if !*self.stop.borrow() => self.read_ahead(tenant, part).await,
+            _ => None,
+        };
         // Never closed; without a permit nothing is done.
         let slot = self.slots.acquire().await;
         let mut blocked = *self.stop.borrow() || slot.is_err();
@@ -173,7 +184,11 @@ impl Run<'_> {
             let status = if blocked || self.is_lost(&part.shard) {
                 ShardStatus::NotStarted
             } else {
-                self.shard(tenant, part, first.take()).await
+                let ahead = match first.take() {
+                    Some(ahead) => Some(ahead),
+                    None => self.read_ahead(tenant, part).await,
+                };
+                self.shard(tenant, part, ahead).await
             };
             // What follows (in the end the catalogue's row) must not come back before this part is.
             blocked |= !status.is_back();
@@ -190,13 +205,16 @@ impl Run<'_> {
         outcome
     }
 
-    /// Begins to read the rows of the tenant's first shard, before its turn. What goes wrong here goes wrong again, and
-    /// is told, when the turn comes.
-    async fn read_ahead<'a>(&'a self, tenant: &'a TenantPlan) -> Option<Ahead<'a>> {
-        let part = tenant.shards.first().filter(|part| !*self.stop.borrow() && !self.is_lost(&part.shard))?;
+    /// Begins to read a tenant's rows in a shard, before its turn. What goes wrong here goes wrong again, and is told,
+    /// when the turn comes.
+    async fn read_ahead<'a>(&'a self, tenant: &'a TenantPlan, part: &'a TenantShard) -> Option<Ahead<'a>> {
+        if self.is_lost(&part.shard) {
+            return None;
+        }
         let planned = self.plan.plan().shard(&part.shard)?;
-        let connected = self.connected.get(&part.shard).ok()?;
-        Ahead::new(connected.source.as_ref(), planned, part, &tenant.id).await.ok()
+        let source = self.connected.get(&part.shard).ok()?.source.as_ref();
+        let read = self.groups.take(&part.shard, &tenant.id).await.unwrap_or_default();
+        Ahead::new(source, planned, part, &tenant.id, read).await.ok()
     }
 
     async fn shard<'a>(

@@ -27,16 +27,20 @@ impl Steps<'_> {
             .partition(|owned| expected(&owned.table.name).is_some());
         let ghosts = session.tables_with_rows(&others, &self.tenant.id).await?;
         let haunted = others.into_iter().filter(|owned| ghosts.contains(&owned.table.name));
-        let mut found = Vec::with_capacity(held.len());
-        for owned in held.into_iter().chain(haunted) {
-            let name = &owned.table.name;
+        let (by_key, whole): (Vec<&OwnedTable>, Vec<&OwnedTable>) =
+            held.into_iter().chain(haunted).partition(|owned| choice.has(&owned.table.name));
+        let mut found = Vec::with_capacity(by_key.len() + whole.len());
+        for owned in by_key {
             if let Some((written, live)) = self.found_by_key(session, owned, choice).await? {
-                found.push((name.clone(), written, live));
-                continue;
+                found.push((owned.table.name.clone(), written, live));
             }
+        }
+        let read = session.read_back_all(&whole, &self.tenant.id).await?;
+        for (owned, read) in whole.into_iter().zip(read) {
+            let name = &owned.table.name;
             let expected = expected(name).map(TenantTable::expected).unwrap_or_default();
-            let read = self.read_table(session, owned, expected).await?;
-            found.push((name.clone(), expected, read));
+            let rest = self.settled(session, owned, expected, read).await?;
+            found.push((name.clone(), expected, rest));
         }
         let verdict = verify::before_commit(found);
         let Some(wrong) = verdict.tables().iter().find(|table| !table.is_equal()) else { return Ok(verdict) };
@@ -50,17 +54,17 @@ impl Steps<'_> {
             .hint("rows may have been created for the tenant since the deletion, or a trigger changes values on INSERT"))
     }
 
-    /// Reads the tenant's rows of one table back, without those that were disputed. Another tenant that comes back in
-    /// this moment changes what looks like this one's: then it is read again.
-    async fn read_table(
+    /// What was `read` of the tenant's rows of one table, without those that were disputed. Another tenant that comes
+    /// back in this moment changes what looks like this one's: then it is read again.
+    async fn settled(
         &self,
         session: &mut dyn Session,
         owned: &OwnedTable,
         expected: Fingerprint,
+        mut read: Fingerprint,
     ) -> Result<Fingerprint> {
         let mut before = None;
         loop {
-            let read = session.read_back(owned, &self.tenant.id).await?;
             let mut rest = read;
             if read != expected {
                 let disputed = self.disputed(session, owned).await?;
@@ -70,6 +74,7 @@ impl Steps<'_> {
                 return Ok(rest);
             }
             before = Some(read);
+            read = session.read_back(owned, &self.tenant.id).await?;
         }
     }
 

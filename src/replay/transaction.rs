@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::adapted;
 use super::ahead::Ahead;
+use super::groups::TableRows;
 use super::kept::{self, Found, Kept};
 use super::prove::Proof;
 use super::queued::Cleared;
@@ -36,7 +37,7 @@ pub(super) async fn restore<'a>(
     let started_at = Timestamp::now();
     let ahead = match ahead {
         Some(ahead) => ahead,
-        None => Ahead::new(connected.source.as_ref(), planned, part, &tenant.id).await?,
+        None => Ahead::new(connected.source.as_ref(), planned, part, &tenant.id, TableRows::new()).await?,
     };
     let mut session = match connected.shard.begin(run.hash(), &tenant.id).await? {
         Claim::Session(session) => session,

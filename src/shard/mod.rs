@@ -281,6 +281,15 @@ pub trait Session: Ask {
     /// Fingerprint of all rows of the tenant that this transaction sees in `table`.
     async fn read_back(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint>;
 
+    /// [`Session::read_back`] of several tables, in their order.
+    async fn read_back_all(&mut self, tables: &[&OwnedTable], tenant: &TenantId) -> Result<Vec<Fingerprint>> {
+        let mut found = Vec::with_capacity(tables.len());
+        for table in tables {
+            found.push(self.read_back(table, tenant).await?);
+        }
+        Ok(found)
+    }
+
     /// How often each row of the tenant that this transaction sees in `table` occurs, by the hash of its wire form.
     async fn row_hashes(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<HashMap<u128, u64>>;
 

@@ -47,6 +47,16 @@ async fn an_unknown_tenant_refuses_the_list() {
 }
 
 #[tokio::test]
+async fn an_urgent_tenant_must_be_in_the_list() {
+    let (world, before) = broken_world(Kind::Sqlite).await;
+    world.write("urgent.txt", "9002\n9001\n");
+    let run = plan_list(&world, "9001\n", &["--urgent", "urgent.txt"]);
+    let error = "error: unable to put tenant '9002' first: it is not in the tenant list\n\
+                 hint: --urgent names some of the tenants of --tenants";
+    refused(&world, &before, run, 2, error).await;
+}
+
+#[tokio::test]
 async fn an_id_of_another_kind_is_named_with_its_table() {
     let (world, before) = broken_world(Kind::Postgres).await;
     let snapshot = id(&world, "catalogue");

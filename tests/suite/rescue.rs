@@ -1,7 +1,7 @@
 //! The main job through the command line, on both back ends: restored tenants equal to before, neighbours to just
 //! before.
 
-use crate::world::{Kind, World, tenants};
+use crate::world::{Kind, World, damage, tenants};
 
 async fn restores_deleted_tenants_and_touches_nothing_else(kind: Kind, constraints: &'static str) {
     let mut world = World::with_snapshot(kind).await;
@@ -333,4 +333,90 @@ async fn postgres_sequences_only_move_forward() {
         "SELECT max(i.id) FROM issues i JOIN projects p ON p.id = i.project_id WHERE p.site_id <= 9006",
     );
     assert_eq!(crate::cluster::psql(url, "SELECT last_value FROM issues_id_seq").trim(), highest.trim());
+}
+
+/// Small tenants are read together; one whose rows are rotten must not take the others with it.
+async fn a_rotten_tenant_stays_alone(kind: Kind) {
+    let world = World::new(kind).await;
+    let victims = &tenants()[..4];
+    for site in victims {
+        let mut random = fastrand::Rng::with_seed(*site as u64);
+        for _ in 0..40 {
+            let what: String = (0..200).map(|_| random.alphanumeric()).collect();
+            world.sql("product", &format!("INSERT INTO history VALUES ({site}, '{what}')")).await;
+        }
+    }
+    world.init();
+    world.run(&["snapshot", "create"]).exits(0);
+    let before = world.dump().await;
+    world.delete(victims).await;
+    world.plan(victims).exits(0);
+    let schema = if kind == Kind::Postgres { "public" } else { "main" };
+    let file = world.snapshot_folder("product").join(format!("data/{schema}.history/part-00000.parquet"));
+    let sound = std::fs::read(&file).expect("read");
+    let rotten = (0..sound.len()).step_by(sound.len() / 60).find_map(|at| {
+        damage(&file, |bytes| {
+            bytes.clone_from(&sound);
+            bytes[at] ^= 0x10;
+        });
+        let report = world.run(&["snapshot", "verify", "--json"]).json();
+        let problems: Vec<&serde_json::Value> = report["snapshots"]
+            .as_array()?
+            .iter()
+            .filter_map(|snapshot| snapshot["report"]["problems"].as_array())
+            .flatten()
+            .collect();
+        let [problem] = problems[..] else { return None };
+        let [tenant] = &problem["tenants"].as_array()?[..] else { return None };
+        tenant.as_str()?.parse::<i64>().ok().filter(|tenant| victims.contains(tenant))
+    });
+    let rotten = rotten.expect("a byte of one victim alone");
+
+    let apply = world.apply(4).exits(5);
+    assert!(apply.stdout.contains("3 of 4 tenants back"), "{}", apply.stdout);
+    let after = world.dump().await;
+    world.delete(&[rotten]).await;
+    assert_eq!(after, world.dump().await, "nothing of the rotten tenant is there");
+    damage(&file, |bytes| bytes.clone_from(&sound));
+    world.apply(4).exits(0);
+    assert_eq!(world.dump().await, before, "the sound snapshot brings it back, and nothing twice");
+}
+
+crate::world::on_both! {
+    sqlite_a_rotten_tenant_stays_alone, postgres_a_rotten_tenant_stays_alone => a_rotten_tenant_stays_alone;
+}
+
+async fn urgent_tenants_come_back_first(kind: Kind) {
+    let world = World::with_snapshot(kind).await;
+    let before = world.dump().await;
+    let victims = &tenants()[..5];
+    world.delete(victims).await;
+    world.list(victims);
+    world.write("urgent.txt", "9003\n9001\n");
+    let plan = ["plan", "--tenants", "tenants.txt", "--urgent", "urgent.txt", "-o", "plan.json"];
+    world.run(&plan).exits(0);
+    let planned: serde_json::Value = serde_json::from_str(&world.read("plan.json")).expect("JSON");
+    let planned: Vec<&str> = planned["tenants"]
+        .as_array()
+        .expect("tenants")
+        .iter()
+        .filter_map(|tenant| tenant["id"].as_str())
+        .collect();
+    assert_eq!(planned[..2], ["9003", "9001"]);
+    world.run(&["apply", "plan.json", "--confirm", "5", "--jobs", "1"]).exits(0);
+    assert_eq!(world.dump().await, before);
+    let status = world.run(&["status", "plan.json", "--json"]).json();
+    let mut restored: Vec<(String, String)> = status["shards"][0]["restored"]
+        .as_array()
+        .expect("entries")
+        .iter()
+        .map(|entry| (entry["recorded_at"].to_string(), entry["tenant"].as_str().expect("id").to_owned()))
+        .collect();
+    restored.sort();
+    let restored: Vec<&str> = restored.iter().map(|(_, tenant)| tenant.as_str()).collect();
+    assert_eq!(restored, planned, "in the order of the plan");
+}
+
+crate::world::on_both! {
+    sqlite_urgent_tenants_come_back_first, postgres_urgent_tenants_come_back_first => urgent_tenants_come_back_first;
 }

@@ -18,6 +18,9 @@ pub fn disputed(relations: &Relations, table: &Table, owners: &Owners) -> Result
     )))
 }
 
+/// Types whose values are compared faster than their texts, and are the same when those are.
+const COMPARED_AS_THEY_ARE: [&str; 4] = ["uuid", "bigint", "integer", "smallint"];
+
 /// A query for the rows that point at another tenant's by a foreign key: (owner, other owner, rows, rows of all).
 pub fn ties(
     relations: &Relations,
@@ -44,18 +47,24 @@ pub fn ties(
             format!("other.k{number} {operator} {}", column(ROW, name))
         })
         .collect();
+    let (owner, other) = match (child.column, parent.column) {
+        (Some((owner, one)), Some((other, same)))
+            if one == same && COMPARED_AS_THEY_ARE.contains(&one.as_str()) =>
+        {
+            (owner, other)
+        }
+        _ => (child.owner, parent.owner),
+    };
     let pairs = format!(
         "SELECT {owner} AS tenant, other.tenant AS other FROM {from}
          JOIN (SELECT {columns}, {other} AS tenant FROM {parent}) other ON ({equal})",
-        owner = child.owner,
         from = child.from,
         columns = columns.join(", "),
-        other = parent.owner,
         parent = parent.from,
         equal = equal.join(" AND ")
     );
     Ok(format!(
-        "SELECT tenant, other, n, (sum(n) OVER ())::pg_catalog.int8
+        "SELECT tenant::pg_catalog.text, other::pg_catalog.text, n, (sum(n) OVER ())::pg_catalog.int8
          FROM (SELECT tenant, other, count(*) AS n FROM ({pairs}) pairs
                WHERE tenant OPERATOR(pg_catalog.<>) other GROUP BY tenant, other) ties
          ORDER BY n DESC, tenant, other LIMIT {TIES_KEPT_MAX}"

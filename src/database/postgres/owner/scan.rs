@@ -16,6 +16,8 @@ pub struct Scanned {
     pub disputed: Option<String>,
     /// Whether reading it needs joins.
     pub joined: bool,
+    /// The owner as it is, and its type, where it is one column.
+    pub column: Option<(String, String)>,
 }
 
 /// The rows of a table as `row`, with their owners: each row once, or once for each tenant that it belongs to where
@@ -29,12 +31,13 @@ pub fn scanned(
     let from = format!("{} {row}", relations.from_item(table)?);
     let Some(owners) = owners else {
         let owner = "NULL::pg_catalog.text".to_owned();
-        return Ok(Scanned { from, owner, disputed: None, joined: false });
+        return Ok(Scanned { from, owner, disputed: None, joined: false, column: None });
     };
     if let Some(path) = plain(owners) {
         let way = Way::new(relations, path, row, format!("{row}p"));
         let from = from + &way.joins("LEFT JOIN", 0..way.len())?;
-        return Ok(Scanned { from, owner: way.owner_text(), disputed: None, joined: way.len() > 0 });
+        let column = Some((way.owner(), way.type_name().to_owned()));
+        return Ok(Scanned { from, owner: way.owner_text(), disputed: None, joined: way.len() > 0, column });
     }
     match owners.belongs {
         Belongs::ToOne => agreed(relations, owners, from, row),
@@ -58,7 +61,7 @@ pub fn looked_up(relations: &Relations, table: &TableName, owners: &Owners, row:
     let from = format!(
         "{item} {row} LEFT JOIN LATERAL (SELECT DISTINCT tenant FROM ({answers}) all_{of}) {of} ON true"
     );
-    Ok(Scanned { from, owner: format!("{of}.tenant"), disputed: None, joined: true })
+    Ok(Scanned { from, owner: format!("{of}.tenant"), disputed: None, joined: true, column: None })
 }
 
 /// The ways that are set must agree: their least and greatest answer, compared byte by byte, are the same.
@@ -94,6 +97,7 @@ fn agreed(relations: &Relations, owners: &Owners, mut from: String, row: &str) -
         owner: format!("CASE WHEN {least} OPERATOR(pg_catalog.=) {greatest} THEN {least} END"),
         disputed: Some(format!("{least} OPERATOR(pg_catalog.<>) {greatest}")),
         joined: true,
+        column: None,
     })
 }
 
@@ -123,5 +127,5 @@ fn shared(
     let from = format!(
         "{from} LEFT JOIN ({pairs}) {of} ON ({of}.place = {row}.ctid AND {of}.part = {row}.tableoid)"
     );
-    Ok(Scanned { from, owner: format!("{of}.tenant"), disputed: None, joined: true })
+    Ok(Scanned { from, owner: format!("{of}.tenant"), disputed: None, joined: true, column: None })
 }
