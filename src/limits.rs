@@ -119,6 +119,11 @@ pub const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// takes.
 pub const SEQUENCE_STEPS_MAX: i64 = 10_000;
 
+/// Rows of which the columns that tell the owner are read at once: narrow, and most of them are dictionaries.
+pub const KEY_ROWS_MAX: usize = 131_072;
+/// Encoded bytes of an export's row group that are decoded at once; dictionaries and lengths make them several times as
+/// large, and most rows are dropped afterwards.
+pub const EXPORT_READ_BYTES_MAX: usize = 1 << 20;
 /// Share of the memory of `snapshot import` for the keys by which rows without a tenant column find their owner.
 pub const IMPORT_KEYS_DIVISOR: usize = 4;
 

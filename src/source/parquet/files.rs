@@ -30,7 +30,6 @@ use crate::model::{Column, Table, TableName, TypeKind};
 #[derive(Clone, Debug, Default)]
 pub struct TableFiles {
     pub paths: Vec<PathBuf>,
-    pub rows: u64,
 }
 
 /// A data file that is being read.
@@ -86,6 +85,24 @@ impl ChunkReader for LocalFile {
     }
 }
 
+impl OpenFile {
+    /// The metadata by which these stored columns come as dictionaries, as far as they are texts.
+    pub fn with_dictionaries(&self, columns: &[usize]) -> parquet::errors::Result<ArrowReaderMetadata> {
+        if columns.is_empty() {
+            return Ok(self.metadata.clone());
+        }
+        let roots: Vec<usize> = columns.iter().map(|column| self.columns[*column].0).collect();
+        let fields = self.metadata.schema().fields().iter().enumerate().map(|(root, field)| {
+            let is_one = roots.contains(&root) && *field.data_type() == DataType::Utf8;
+            let text = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+            if is_one { Arc::new(field.as_ref().clone().with_data_type(text)) } else { Arc::clone(field) }
+        });
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_schema(schema);
+        ArrowReaderMetadata::try_new(Arc::clone(self.metadata.metadata()), options)
+    }
+}
+
 /// The files of each `needed` one of `tables` below a folder, and what is there that is no table's.
 pub fn find(
     folder: &Path,
@@ -124,7 +141,7 @@ pub fn find(
         let mut paths = Vec::new();
         data_files(path, &mut paths).map_err(unable)?;
         paths.sort();
-        found.insert(name.clone(), TableFiles { paths, rows: 0 });
+        found.insert(name.clone(), TableFiles { paths });
     }
     let is_known = |entry: &str| tables.iter().any(|table| is_for(entry, &table.name, tables));
     let unknown = entries.into_values().filter(|entry| !is_known(entry)).collect();
@@ -197,12 +214,11 @@ fn load(path: &Path, table: &TableName) -> Result<(LocalFile, ArrowReaderMetadat
 
 /// Looks at all files of a table before any row is read: the table with the columns that they hold. Where values have
 /// types and columns have none (`observed`), the files' types are the columns'.
-pub fn fit(table: &Table, files: &mut TableFiles, observed: bool) -> Result<Table> {
+pub fn fit(table: &Table, files: &TableFiles, observed: bool) -> Result<Table> {
     let mut fitted = table.clone();
     let mut first: Option<Arc<Schema>> = None;
     for path in &files.paths {
         let (_, metadata) = load(path, &table.name)?;
-        files.rows += u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or_default();
         let schema = metadata.schema();
         if let Some(first) = &first {
             same_columns(&table.name, first, schema, [&files.paths[0], path])?;

@@ -11,6 +11,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{Int16Type, Int32Type, Int64Type};
 
 use super::convert;
+use super::prune::{VALUES_MAX, Values};
 use crate::model::{Column, TenantId, TypeKind};
 
 /// A set of tenants.
@@ -125,8 +126,31 @@ pub enum TenantFinder {
 }
 
 impl TenantFinder {
+    /// The wanted tenants as values of the column, unless there are many.
+    pub fn few(&self) -> Option<Values> {
+        match self {
+            Self::Integers(known) if known.len() <= VALUES_MAX => {
+                Some(Values::Integers(known.keys().copied().collect()))
+            }
+            Self::Uuids(known) if known.len() <= VALUES_MAX => {
+                Some(Values::Uuids(known.keys().copied().collect()))
+            }
+            Self::Texts { of, trims: false } if of.len() <= VALUES_MAX => {
+                Some(Values::Texts(of.keys().cloned().collect()))
+            }
+            _ => None,
+        }
+    }
+
     /// The tenant of each row; `others` where it is one that is not wanted.
     pub fn find(&self, column: &ArrayRef, others: Group) -> Vec<Group> {
+        if let Some(dictionary) = column.as_dictionary_opt::<Int32Type>() {
+            let of = self.find(dictionary.values(), others);
+            let keys = dictionary.keys().iter();
+            return keys
+                .map(|key| key.and_then(|key| of.get(key as usize).copied()).unwrap_or(NOBODY))
+                .collect();
+        }
         fn of<V>(value: Option<V>, others: Group, find: impl Fn(V) -> Option<Group>) -> Group {
             value.map_or(NOBODY, |value| find(value).unwrap_or(others))
         }

@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
 
 use super::convert;
 use super::groups::{Group, Groups, Map, NOBODY};
+use super::prune::{VALUES_MAX, Values};
 use crate::error::{Error, Result};
 use crate::model::adapt::numeric;
 use crate::model::{Column, TableName, TypeKind};
@@ -44,14 +45,23 @@ impl Form {
         }
     }
 
+    fn is_for_elements(self) -> bool {
+        matches!(self, Self::Integer | Self::Text | Self::Same(TypeKind::Uuid))
+    }
+
+    /// Whether a column has a text outside of the database.
+    pub fn has_text(column: &Column) -> bool {
+        Self::of(column, column, true).is_some()
+    }
+
     /// The form for the elements of an array.
     pub fn of_elements(child: &Column, parent: &Column, as_text: bool) -> Option<Self> {
         let element = match child.kind {
             // On SQLite an array is a JSON text, whose elements take the other side's type.
-            TypeKind::Text => return Self::of(parent, parent, as_text),
+            TypeKind::Text => return Self::of(parent, parent, as_text).filter(|form| form.is_for_elements()),
             _ => convert::array::element(child.base_type())?.0,
         };
-        Self::of(&element, parent, as_text)
+        Self::of(&element, parent, as_text).filter(|form| form.is_for_elements())
     }
 }
 
@@ -222,6 +232,12 @@ impl KeyMap {
         bytes += (self.integers.len() + self.bytes.len()) * ENTRY_BYTES - before;
         self.taken += bytes;
         self.budget.take(bytes, &self.table)
+    }
+
+    /// All keys, unless there are many, or they are of another kind.
+    pub fn few(&self) -> Option<Values> {
+        let is_few = self.bytes.is_empty() && self.integers.len() <= VALUES_MAX;
+        is_few.then(|| Values::Integers(self.integers.keys().copied().collect()))
     }
 
     /// What each key leads to.

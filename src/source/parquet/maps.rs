@@ -13,10 +13,11 @@ use super::climb::Climb;
 use super::files::TableFiles;
 use super::groups::{Group, Groups, NOBODY, OTHERS};
 use super::keys::{Budget, Form, KeyMap, Keys};
-use super::rows::{RowGroup, RowGroups};
+use super::rows::{Reading, RowGroup, RowGroups};
 use super::ways::{self, Hop, Lookup, Ways};
 use crate::bridge::compute;
 use crate::error::{Error, Result};
+use crate::limits::KEY_ROWS_MAX;
 use crate::model::{Column, Table, TableName};
 
 /// Which tenants a map tells of: the wanted ones alone, or all, so that a dispute with another one shows.
@@ -138,11 +139,15 @@ impl Maps {
         let mut map = self.empty(&table.name);
         let (forms, key) = (wanted.forms.clone(), columns(table, &wanted.columns)?);
         let groups = Arc::clone(&self.groups);
+        let (tenants, may_hold) = (lookup.tenants.clone(), {
+            let lookup = Arc::clone(&lookup);
+            move |group: &RowGroup| of == Of::All || lookup.may_hold(group, false)
+        });
         let of_rows = move |key: &[(&Column, &ArrayRef)], looked_at: &[ArrayRef]| {
             Some((Keys::new(&forms, key)?, lookup.groups(looked_at, &groups)?))
         };
         let looked_at: Vec<&String> = hop.beyond.columns();
-        let mut parts = self.pass(&table.name, key, &looked_at, of_rows)?;
+        let mut parts = self.pass(&table.name, key, &looked_at, &tenants, may_hold, of_rows)?;
         while let Some(part) = parts.try_next().await? {
             for (keys, groups) in part {
                 map.add(&keys, &groups, &self.groups)?;
@@ -155,6 +160,7 @@ impl Maps {
     async fn climbed(&self, wanted: &Wanted, hop: &Hop, of: Of) -> Result<KeyMap> {
         let (table, _) = self.table(&hop.step.parent)?;
         let lookup = Arc::new(self.lookup(table, &hop.beyond, of).await?);
+        let tenants = lookup.tenants.clone();
         let (forms, step) = (wanted.forms.clone(), hop.step.clone());
         let key = columns(table, &wanted.columns)?;
         let up = columns(table, &step.columns)?;
@@ -178,7 +184,7 @@ impl Maps {
             }
         };
         let mut climb = Climb::default();
-        let mut parts = self.pass(&table.name, key, &looked_at, of_rows)?;
+        let mut parts = self.pass(&table.name, key, &looked_at, &tenants, |_| true, of_rows)?;
         while let Some(part) = parts.try_next().await? {
             for (keys, above, holds, groups) in part {
                 let bytes = climb.add(&keys, &above, holds.as_deref(), &groups, &self.groups);
@@ -192,12 +198,14 @@ impl Maps {
     }
 
     /// Reads some columns of all rows of a table, row group by row group, side by side. What `of_rows` makes of the
-    /// batches of a row group comes together.
+    /// batches of a row group comes together. `tenants` are the places of columns that are looked at once a value.
     fn pass<T: Send + 'static>(
         &self,
         name: &TableName,
         key: Vec<Column>,
         looked_at: &[&String],
+        tenants: &[usize],
+        may_hold: impl Fn(&RowGroup) -> bool + Send + Sync + 'static,
         of_rows: impl Fn(&[(&Column, &ArrayRef)], &[ArrayRef]) -> Option<T> + Send + Sync + 'static,
     ) -> Result<BoxStream<'static, Result<Vec<T>>>> {
         let (table, files) = self.table(name)?;
@@ -216,11 +224,18 @@ impl Maps {
         let mut distinct = wanted.clone();
         distinct.sort_unstable();
         distinct.dedup();
+        let is_once = |place: &&usize| wanted.iter().filter(|other| other == place).count() == 1;
+        let dictionaries: Vec<usize> = tenants.iter().filter(is_once).copied().collect();
         let places: Vec<usize> =
             wanted.iter().filter_map(|column| distinct.binary_search(column).ok()).collect();
         let job = Arc::new(move |table: &Arc<Table>, group: RowGroup| -> Result<Vec<T>> {
             let mut found = Vec::new();
-            for arrays in group.read(table, &distinct, None)? {
+            if !may_hold(&group) {
+                return Ok(found);
+            }
+            let (columns, dictionaries) = (distinct.clone(), dictionaries.clone());
+            let reading = Reading { columns, dictionaries, selection: None, rows_max: KEY_ROWS_MAX };
+            for arrays in group.read(table, reading)? {
                 let arrays = arrays?;
                 let arrays: Vec<ArrayRef> = places.iter().map(|at| Arc::clone(&arrays[*at])).collect();
                 let (keys, looked_at) = arrays.split_at(key.len());
@@ -250,11 +265,12 @@ impl Maps {
     ) -> Result<Vec<T>> {
         let (table, _) = self.table(name)?;
         let lookup = Arc::new(self.lookup(table, ways, Of::All).await?);
+        let tenants = lookup.tenants.clone();
         let groups = Arc::clone(&self.groups);
         let of_rows = move |named: &[(&Column, &ArrayRef)], looked_at: &[ArrayRef]| {
             Some(of_rows(named, lookup.groups(looked_at, &groups)?))
         };
-        let parts = self.pass(name, named, &ways.columns(), of_rows)?;
+        let parts = self.pass(name, named, &ways.columns(), &tenants, |_| true, of_rows)?;
         Ok(parts.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
 }

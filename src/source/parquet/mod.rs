@@ -4,6 +4,7 @@
 //! files     which file holds which table; footers          convert   a file's values as the table's
 //! ways      the ways to the owners as a tree                maps      keys ─► tenants, one pass a table
 //! groups    sets of tenants as numbers                      climb     trees
+//! prune     row groups without a wanted value
 //! rows      columns of a row group                          scan      owners first, the rest of the rows that are kept
 //! ```
 //!
@@ -16,6 +17,7 @@ mod files;
 mod groups;
 mod keys;
 mod maps;
+mod prune;
 mod rows;
 mod scan;
 mod ways;
@@ -95,7 +97,7 @@ impl ParquetSource {
         let (mut found, ignored) = files::find(folder, &origin.tables, &needed)?;
         let mut tables = Vec::with_capacity(origin.tables.len());
         for table in &origin.tables {
-            tables.push(match found.get_mut(&table.name) {
+            tables.push(match found.get(&table.name) {
                 Some(files) => files::fit(table, files, origin.observed)?,
                 None => table.clone(),
             });

@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray};
+use arrow::compute::take;
+use arrow::datatypes::Int32Type;
+use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection};
 
+use super::convert::Conversion;
 use super::files::{self, OpenFile, TableFiles};
 use crate::error::{Error, Result};
-use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX};
+use crate::limits::EXPORT_READ_BYTES_MAX;
 use crate::model::Table;
 
 /// The row groups of a table, file by file.
@@ -53,34 +57,52 @@ impl Iterator for RowGroups {
     }
 }
 
+/// What is to be read of a row group.
+#[derive(Clone, Default)]
+pub struct Reading {
+    /// Places of the columns among the stored ones of the table.
+    pub columns: Vec<usize>,
+    /// Those that come as dictionaries if they are texts: few values, each of which is looked at once.
+    pub dictionaries: Vec<usize>,
+    /// Only these rows.
+    pub selection: Option<RowSelection>,
+    /// Rows of a batch, at the most.
+    pub rows_max: usize,
+}
+
 impl RowGroup {
-    /// Rows of one batch: fewer where they are wide.
-    fn batch_rows(&self) -> usize {
-        let group = self.file.metadata.metadata().row_group(self.number);
-        let bytes = group.total_byte_size().max(1) / group.num_rows().max(1);
-        (BATCH_BYTES_MAX / usize::try_from(bytes).unwrap_or(1).max(1)).clamp(1, BATCH_ROWS_MAX)
+    /// Rows of one batch: fewer where they are wide. All rows between those that are wanted are decoded as well.
+    fn batch_rows(&self, reading: &Reading, roots: &[usize]) -> usize {
+        let metadata = &self.file.metadata;
+        let (group, schema) = (metadata.metadata().row_group(self.number), metadata.parquet_schema());
+        let leaves =
+            (0..schema.num_columns()).filter(|leaf| roots.contains(&schema.get_column_root_idx(*leaf)));
+        let bytes: i64 = leaves.map(|leaf| group.column(leaf).uncompressed_size()).sum();
+        let all = usize::try_from(group.num_rows()).unwrap_or_default().max(1);
+        let wanted = reading.selection.as_ref().map_or(all, RowSelection::row_count);
+        let bytes = usize::try_from(bytes).unwrap_or_default().max(1);
+        let fitting = (wanted as f64 * (EXPORT_READ_BYTES_MAX as f64 / bytes as f64)) as usize;
+        fitting.clamp(1, reading.rows_max)
     }
 
-    /// Reads these stored columns of the table, of all rows or of some.
-    pub fn read(
-        &self,
-        table: &Arc<Table>,
-        columns: &[usize],
-        selection: Option<RowSelection>,
-    ) -> Result<Columns> {
+    /// Reads some columns of all rows or of some.
+    pub fn read(&self, table: &Arc<Table>, reading: Reading) -> Result<Columns> {
         let file = &self.file;
-        let mut roots: Vec<usize> = columns.iter().map(|column| file.columns[*column].0).collect();
+        let mut roots: Vec<usize> = reading.columns.iter().map(|column| file.columns[*column].0).collect();
         roots.sort_unstable();
         let at =
             |column: &usize| (*column, roots.binary_search(&file.columns[*column].0).unwrap_or_default());
-        let columns = columns.iter().map(at).collect();
-        let metadata = file.metadata.clone();
+        let columns = reading.columns.iter().map(at).collect();
+        let metadata = file
+            .with_dictionaries(&reading.dictionaries)
+            .map_err(|error| unable(table, file).because(error))?;
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots.iter().copied());
+        let rows = self.batch_rows(&reading, &roots);
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.file.clone(), metadata)
             .with_row_groups(vec![self.number])
             .with_projection(mask)
-            .with_batch_size(self.batch_rows());
-        if let Some(selection) = selection {
+            .with_batch_size(rows);
+        if let Some(selection) = reading.selection {
             builder = builder.with_row_selection(selection);
         }
         let reader = builder.build().map_err(|error| unable(table, file).because(error))?;
@@ -106,7 +128,7 @@ impl Iterator for Columns {
             Err(error) => return Some(Err(unable(&self.table, &self.file).because(error))),
         };
         let convert = |(column, at): &(usize, usize)| {
-            self.file.columns[*column].1.apply(batch.column(*at)).ok_or_else(|| {
+            converted(&self.file.columns[*column].1, batch.column(*at)).ok_or_else(|| {
                 let column = self.table.stored_columns().nth(*column);
                 let (name, type_name) = column.map_or(("", ""), |column| (&column.name, &column.type_name));
                 let (table, path) = (&self.table.name, self.file.path.display());
@@ -117,6 +139,22 @@ impl Iterator for Columns {
             })
         };
         Some(self.columns.iter().map(convert).collect())
+    }
+}
+
+/// The values of a dictionary are converted once each.
+fn converted(conversion: &Conversion, array: &ArrayRef) -> Option<ArrayRef> {
+    match array.as_dictionary_opt::<Int32Type>() {
+        None => conversion.apply(array),
+        Some(dictionary) => Some(Arc::new(dictionary.with_values(conversion.apply(dictionary.values())?))),
+    }
+}
+
+/// Every row's own value.
+pub fn unpacked(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    match array.as_dictionary_opt::<Int32Type>() {
+        None => Ok(Arc::clone(array)),
+        Some(dictionary) => take(dictionary.values(), dictionary.keys(), None),
     }
 }
 

@@ -17,11 +17,12 @@ use parquet::arrow::arrow_reader::RowSelection;
 use super::groups::{Group, NOBODY, OTHERS};
 use super::keys::{KeyMap, Keys};
 use super::maps::{Maps, Wanted, odd};
-use super::rows::{Columns, RowGroup, RowGroups};
+use super::rows::{Columns, Reading, RowGroup, RowGroups, unpacked};
 use super::ways::{self, Lookup};
 use crate::bridge::compute;
 use crate::database::feed::{BatchSender, Worker};
 use crate::error::{Error, Result};
+use crate::limits::{BATCH_ROWS_MAX, KEY_ROWS_MAX};
 use crate::model::{Belongs, Column, Table, row_hash, wire};
 
 /// What is to be read, and of whom.
@@ -110,21 +111,27 @@ struct Rows {
     done: usize,
 }
 
-/// Rows of a batch that needs no reading.
-const KNOWN_ROWS: usize = crate::limits::BATCH_ROWS_MAX;
-
 impl Shape {
     /// Finds the rows of a row group that are kept.
     fn begin(&self, group: &RowGroup) -> Result<Rows> {
         let Some(lookup) = &self.lookup else {
-            let rest = Some(group.read(&self.table, &self.wanted, None)?);
+            let reading =
+                Reading { columns: self.wanted.clone(), rows_max: BATCH_ROWS_MAX, ..Reading::default() };
+            let rest = Some(group.read(&self.table, reading)?);
             return Ok(Rows { groups: vec![], known: vec![], others: self.wanted.clone(), rest, done: 0 });
         };
-        let place =
-            |column: &Column| self.table.stored_columns().position(|stored| stored.name == column.name);
-        let first: Vec<usize> = lookup.columns.iter().filter_map(place).collect();
+        let first = &lookup.places;
+        if !lookup.may_hold(group, self.exact) {
+            return Ok(Rows { groups: vec![], known: vec![], others: vec![], rest: None, done: 0 });
+        }
         let (mut kept, mut mask, mut known) = (Vec::new(), Vec::new(), vec![Vec::new(); first.len()]);
-        for arrays in group.read(&self.table, &first, None)? {
+        let reading = Reading {
+            columns: first.clone(),
+            dictionaries: lookup.tenants.clone(),
+            selection: None,
+            rows_max: KEY_ROWS_MAX,
+        };
+        for arrays in group.read(&self.table, reading)? {
             let arrays = arrays?;
             let groups = lookup.groups(&arrays, &self.maps.groups).ok_or_else(|| odd(&self.table))?;
             let keeps: Vec<bool> = groups.iter().map(|group| self.keeps(*group)).collect();
@@ -139,7 +146,8 @@ impl Shape {
         for (place, parts) in first.iter().zip(&known) {
             let parts: Vec<&dyn arrow::array::Array> = parts.iter().map(AsRef::as_ref).collect();
             if !parts.is_empty() {
-                columns.push((*place, concat(&parts).map_err(|error| self.broken().because(error))?));
+                let column = concat(&parts).and_then(|column| unpacked(&column));
+                columns.push((*place, column.map_err(|error| self.broken().because(error))?));
             }
         }
         let others: Vec<usize> = self.wanted.iter().copied().filter(|place| !first.contains(place)).collect();
@@ -147,7 +155,13 @@ impl Shape {
             None
         } else {
             let selection = RowSelection::from_boolean_buffer(BooleanBuffer::from(mask));
-            Some(group.read(&self.table, &others, Some(selection))?)
+            let reading = Reading {
+                columns: others.clone(),
+                dictionaries: vec![],
+                selection: Some(selection),
+                rows_max: BATCH_ROWS_MAX,
+            };
+            Some(group.read(&self.table, reading)?)
         };
         Ok(Rows { groups: kept, known: columns, others, rest, done: 0 })
     }
@@ -170,7 +184,7 @@ impl Shape {
                 let arrays = arrays?;
                 (arrays.first().map_or(0, |array| array.len()), arrays)
             }
-            None => ((rows.groups.len() - rows.done).min(KNOWN_ROWS), vec![]),
+            None => ((rows.groups.len() - rows.done).min(BATCH_ROWS_MAX), vec![]),
         };
         if count == 0 {
             return self.end(rows);

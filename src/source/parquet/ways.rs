@@ -15,6 +15,8 @@ use serde::Serialize;
 use super::convert;
 use super::groups::{Group, Groups, NOBODY, TenantFinder};
 use super::keys::{Form, KeyMap, Keys};
+use super::prune::{self, Values};
+use super::rows::RowGroup;
 use crate::error::{Error, Result};
 use crate::model::{Column, OwnerPath, Step, Table, TypeKind};
 
@@ -102,6 +104,10 @@ pub fn column<'t>(table: &'t Table, name: &str) -> Result<&'t Column> {
 pub struct Lookup {
     /// The columns it looks at, in the order in which [`Lookup::groups`] takes them.
     pub columns: Vec<Column>,
+    /// Their places among the stored columns of the table.
+    pub places: Vec<usize>,
+    /// Those of them that only name the tenant.
+    pub tenants: Vec<usize>,
     here: Vec<(usize, TenantFinder)>,
     hops: Vec<LookupHop>,
     /// What tenants count as that are not wanted.
@@ -140,6 +146,16 @@ impl Lookup {
             })?;
             here.push((at(name), finder));
         }
+        for when in ways.hops.iter().filter_map(|hop| hop.step.when.as_ref()) {
+            let kind = column(table, &when.column)?;
+            if !Form::has_text(kind) {
+                let (table, name, type_name) = (&table.name, &kind.name, &kind.type_name);
+                return Err(Error::refused(format!(
+                    "unable to tell the kind of the rows of table '{table}': its column '{name}' is of type {type_name}"
+                ))
+                .hint("give the table another rule, or take the snapshot from a live database"));
+            }
+        }
         let hops = ways.hops.iter().zip(maps).map(|(Hop { step, .. }, (forms, map))| LookupHop {
             columns: step.columns.iter().map(at).collect(),
             when: step.when.as_ref().map(|when| (at(&when.column), when.equals.clone())),
@@ -147,7 +163,28 @@ impl Lookup {
             forms,
             map,
         });
-        Ok(Self { here, hops: hops.collect(), columns: columns.clone(), others })
+        let place = |name: &&String| table.stored_columns().position(|stored| stored.name == **name);
+        let places: Vec<usize> = names.iter().filter_map(place).collect();
+        let hops: Vec<LookupHop> = hops.collect();
+        let is_hops = |at: &usize| {
+            hops.iter()
+                .any(|hop| hop.columns.contains(at) || hop.when.as_ref().is_some_and(|(when, _)| when == at))
+        };
+        let tenants = here.iter().map(|(at, _)| *at).filter(|at| !is_hops(at)).map(|at| places[at]).collect();
+        Ok(Self { here, hops, columns: columns.clone(), places, tenants, others })
+    }
+
+    /// Whether a row group may hold rows that lead to a wanted tenant, or to nobody if those are wanted too.
+    pub fn may_hold(&self, group: &RowGroup, nobodys: bool) -> bool {
+        let may = |at: usize, values: Option<Values>| {
+            values.is_none_or(|values| prune::may_hold(group, self.places[at], &values, nobodys))
+        };
+        let of_hop = |hop: &LookupHop| match (hop.columns.as_slice(), hop.forms.as_slice(), hop.each) {
+            // A reference to a neighbour's row looks like one to nobody's.
+            (&[at], [Form::Integer], false) if !nobodys => may(at, hop.map.few()),
+            _ => true,
+        };
+        self.here.iter().any(|(at, finder)| may(*at, finder.few())) || self.hops.iter().any(of_hop)
     }
 
     /// The tenants of each row; `None` if a value is not what its type says.

@@ -68,12 +68,9 @@ async fn everything_comes_back(shop: Shop<impl Bench>, victims: &[&str], from: F
         shop.bench.run(disputed).await;
     }
     match from {
-        From::Snapshot => shop.run(&["snapshot", "create"]).exits(0),
-        From::Export => {
-            export(shop.bench.url().expose(), &shop.path("export")).await;
-            shop.run(&["snapshot", "list"]).exits(0)
-        }
-    };
+        From::Snapshot => drop(shop.run(&["snapshot", "create"]).exits(0)),
+        From::Export => export(shop.bench.url().expose(), &shop.path("export")).await,
+    }
     let before = shop.bench.dump().await;
     shop.bench.run(&delete(&victims.join(", "))).await;
     if from == From::Export {
