@@ -8,6 +8,7 @@ import subprocess
 from datetime import datetime
 
 from bench import HERE, Contender, bytes_below
+from peers import needs_parquet
 
 
 def contenders(bench):
@@ -20,6 +21,9 @@ def contenders(bench):
         yield Contender("apply-2-server", apply("apply-2-server", 2, plan_flags=["--constraints=server"]))
     yield Contender("extract-store", extract("extract-store", "victims.txt"))
     yield Contender("extract-store-one", extract("extract-store-one", "one.txt"))
+    yield Contender("extract-ours-unclustered", extract_unclustered("unclustered", "victims.txt"))
+    yield Contender("extract-ours-unclustered-one", extract_unclustered("unclustered", "one.txt", "-one"))
+    yield Contender("extract-ours-merged", extract_unclustered("merged", "merged.txt"))
 
 
 def offers(bench, command, flag):
@@ -94,6 +98,21 @@ def extract(name, tenants):
     def run(bench):
         needs_store(bench)
         done = bench.time(name, [bench.extract, f"file://{bench.folder}/store", "bench", bench.folder / tenants])
+        done.extra.update(json.loads(done.measured.output))
+        if tenants == "victims.txt" and done.extra["rows"] != bench.shard.facts["victim_rows"]:
+            raise RuntimeError(f"{name} found {done.extra['rows']} rows")
+    return run
+
+
+def extract_unclustered(order, tenants, suffix=""):
+    """Out of Parquet files; in the merged ones all victims' rows are one tenant's."""
+    name = f"extract-ours-{order}{suffix}"
+
+    def run(bench):
+        folder = needs_parquet(bench, order)
+        # The catalog of the whole shard, as the live one would give it.
+        arguments = [bench.extract, "parquet", folder, HERE / "reinstate.toml", "bench", bench.folder / tenants]
+        done = bench.time(name, arguments, env=environment(bench, "whole"))
         done.extra.update(json.loads(done.measured.output))
         if tenants == "victims.txt" and done.extra["rows"] != bench.shard.facts["victim_rows"]:
             raise RuntimeError(f"{name} found {done.extra['rows']} rows")

@@ -86,6 +86,11 @@ def needs_parquet(bench, order):
         shutil.rmtree(folder, ignore_errors=True)
         if order == "unclustered":
             made = program_of("parquet", bench, "export", folder)
+        elif order == "merged":
+            victims = (bench.folder / "victims.txt").read_text().split()
+            (bench.folder / "merged.txt").write_text(victims[0] + "\n")
+            made = program_of("parquet", bench, "merge", needs_parquet(bench, "unclustered"), folder,
+                              bench.folder / "victims.txt")
         else:
             made = program_of("parquet", bench, "cluster", needs_parquet(bench, "unclustered"), folder)
         measure(bench.server, made)

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::output::{Output, must_not_exist, write_file};
-use super::settings::{PickArgs, StoreArgs};
+use super::settings::{MemoryArgs, PickArgs, StoreArgs};
 use crate::config::Config;
 use crate::error::{EXIT_OK, Error, Kind, Result};
 use crate::limits::{TENANT_ID_BYTES_MAX, TENANTS_LIST_MAX, TENANTS_MAX_DEFAULT};
@@ -28,6 +28,8 @@ pub struct RequestArgs {
     pick: PickArgs,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    memory: MemoryArgs,
 
     /// Most tenants this plan may hold; more than the default need --reason
     #[arg(long, value_name = "N", default_value_t = TENANTS_MAX_DEFAULT)]
@@ -61,7 +63,7 @@ impl RequestArgs {
     pub fn request(&self) -> Result<Request> {
         must_not_exist(&self.output)?;
         let request = Request {
-            tenants: parse_list(&read_file(&self.tenants, "tenant list")?)?,
+            tenants: tenant_list(&self.tenants)?,
             urgent: match &self.urgent {
                 Some(path) => parse_list(&read_file(path, "list of urgent tenants")?)?,
                 None => Vec::new(),
@@ -73,6 +75,7 @@ impl RequestArgs {
                 None => Tombstones::default(),
             },
             constraints: self.constraints,
+            memory: self.memory.memory(),
             ..Request::default()
         };
         let listed: BTreeSet<&TenantId> = request.tenants.iter().collect();
@@ -105,6 +108,11 @@ impl RequestArgs {
         }
         Ok(Kind::Undecided.exit_code())
     }
+}
+
+/// The tenants of a list.
+pub fn tenant_list(path: &Path) -> Result<Vec<TenantId>> {
+    parse_list(&read_file(path, "tenant list")?)
 }
 
 fn read_file(path: &Path, what: &str) -> Result<String> {

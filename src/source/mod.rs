@@ -14,6 +14,7 @@
 //! Nothing here writes, and nothing here knows a shard.
 
 pub mod live;
+pub mod parquet;
 pub mod snapshot_store;
 
 use arrow::array::RecordBatch;

@@ -4,6 +4,8 @@
 mod bench;
 #[path = "../support/cluster.rs"]
 mod cluster;
+#[path = "../support/export.rs"]
+mod export;
 #[path = "../support/fixture.rs"]
 mod fixture;
 #[path = "../support/oracle.rs"]
@@ -22,10 +24,12 @@ mod drift;
 mod drill;
 mod fidelity;
 mod fixtures;
+mod import;
 mod init;
 mod interrupt;
 mod keys;
 mod many_tables;
+mod memory;
 mod ownership;
 mod pgbench;
 mod postgres {

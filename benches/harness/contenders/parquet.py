@@ -2,6 +2,7 @@
 
     parquet.py export FOLDER            one file a table, in the order of the primary key
     parquet.py cluster FROM FOLDER      the same rows, in the order of their tenants
+    parquet.py merge FROM FOLDER LIST   the same rows, where those of all listed tenants are the first one's
 """
 
 import os
@@ -10,9 +11,10 @@ import sys
 import adbc_driver_postgresql.dbapi as postgres
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from common import CHILDREN, DECIMALS, ENUMS, JSON, TABLES, is_uuid, tenant_column, uri
+from common import CHILDREN, DECIMALS, ENUMS, JSON, TABLES, is_uuid, tenant_column, tenants, uri
 
 ROW_GROUP = 131_072
 
@@ -74,5 +76,23 @@ def cluster(source, folder):
         database.execute(f"copy ({query}) to '{folder}/{table}.parquet' ({options})")
 
 
+def merge(source, folder, list_of_tenants):
+    os.makedirs(folder, exist_ok=True)
+    wanted = tenants(list_of_tenants)
+    for table in TABLES:
+        if table in CHILDREN or table == "workspace":
+            os.link(f"{source}/{table}.parquet", f"{folder}/{table}.parquet")
+            continue
+        rows = pq.ParquetFile(f"{source}/{table}.parquet")
+        with pq.ParquetWriter(f"{folder}/{table}.parquet", rows.schema_arrow, compression="zstd") as writer:
+            at = rows.schema_arrow.get_field_index("workspace_id")
+            for number in range(rows.num_row_groups):
+                group = rows.read_row_group(number)
+                is_listed = pc.is_in(group["workspace_id"], pa.array(wanted))
+                merged = pc.if_else(is_listed, wanted[0], group["workspace_id"])
+                group = group.set_column(at, rows.schema_arrow.field(at), merged)
+                writer.write_table(group, row_group_size=ROW_GROUP)
+
+
 if __name__ == "__main__":
-    {"export": export, "cluster": cluster}[sys.argv[1]](*sys.argv[2:])
+    {"export": export, "cluster": cluster, "merge": merge}[sys.argv[1]](*sys.argv[2:])

@@ -13,7 +13,6 @@
 pub mod catalog;
 pub mod connect;
 pub mod error;
-pub mod feed;
 mod nodelay;
 pub mod owner;
 pub mod pool;

@@ -8,7 +8,7 @@
 //! bent: one that its new type cannot hold exactly is a misfit, and a misfit stops the plan.
 
 mod cast;
-mod numeric;
+pub mod numeric;
 
 use serde::{Deserialize, Serialize};
 

@@ -14,6 +14,12 @@ const NEGATIVE: u16 = 0x4000;
 const NAN: u16 = 0xc000;
 /// Signs from here on are NaN and the infinities.
 const SPECIAL: u16 = 0xc000;
+const INFINITY: u16 = 0xd000;
+const MINUS_INFINITY: u16 = 0xf000;
+/// What the server sends as the shown scale of an infinity.
+const INFINITY_SCALE: u16 = 0x20;
+/// Digits behind the point that the server takes.
+const SCALE_MAX: u16 = 16_383;
 
 struct Numeric {
     weight: i16,
@@ -77,6 +83,54 @@ pub fn fit(bytes: &[u8], digits: Digits) -> Result<Vec<u8>, Unfit> {
         return Err(Unfit::OutOfRange);
     }
     numeric.scale = digits.scale;
+    Ok(numeric.write())
+}
+
+/// The value that a decimal text stands for, with as many digits shown as it has behind the point.
+pub fn parse(text: &str) -> Option<Vec<u8>> {
+    let special = |sign, scale| Some(Numeric { weight: 0, sign, scale, digits: vec![] }.write());
+    match text {
+        "NaN" => return special(NAN, 0),
+        "Infinity" => return special(INFINITY, INFINITY_SCALE),
+        "-Infinity" => return special(MINUS_INFINITY, INFINITY_SCALE),
+        _ => {}
+    }
+    let (sign, unsigned) = text.strip_prefix('-').map_or((0, text), |unsigned| (NEGATIVE, unsigned));
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.len() + fraction.len() == 0 || !is_number(whole) || !is_number(fraction) {
+        return None;
+    }
+    decimal(sign, whole.trim_start_matches('0'), fraction)
+}
+
+/// `unscaled` divided by ten to the power of `scale`, with so many digits shown behind the point.
+pub fn from_unscaled(unscaled: i128, scale: u16) -> Option<Vec<u8>> {
+    let places = usize::from(scale);
+    let digits = format!("{:0>width$}", unscaled.unsigned_abs(), width = places + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - places);
+    decimal(if unscaled < 0 { NEGATIVE } else { 0 }, whole.trim_start_matches('0'), fraction)
+}
+
+/// Digits before and behind the point, in groups of four.
+fn decimal(sign: u16, whole: &str, fraction: &str) -> Option<Vec<u8>> {
+    let scale = u16::try_from(fraction.len()).ok().filter(|scale| *scale <= SCALE_MAX)?;
+    let (before, behind) = (whole.len().div_ceil(4), fraction.len().div_ceil(4));
+    let padded = format!("{whole:0>before$}{fraction:0<behind$}", before = before * 4, behind = behind * 4);
+    let group = |four: &[u8]| four.iter().fold(0, |value, digit| value * 10 + u16::from(digit - b'0'));
+    let digits: Vec<u16> = padded.as_bytes().chunks(4).map(group).collect();
+    let Some(first) = digits.iter().position(|digit| *digit != 0) else {
+        return Some(Numeric { weight: 0, sign: 0, scale, digits: vec![] }.write());
+    };
+    let last = digits.iter().rposition(|digit| *digit != 0)?;
+    let weight = i16::try_from(before as i64 - 1 - first as i64).ok()?;
+    Some(Numeric { weight, sign, scale, digits: digits[first..=last].to_vec() }.write())
+}
+
+/// The value alone, whatever digits are shown: equal numbers have equal bytes.
+pub fn comparable(bytes: &[u8]) -> Result<Vec<u8>, Unfit> {
+    let mut numeric = Numeric::read(bytes)?;
+    numeric.scale = 0;
     Ok(numeric.write())
 }
 
@@ -156,6 +210,26 @@ mod tests {
         assert_eq!(fit(&numeric(0, 0, 2, &[]), limit(1, 0)), Ok(numeric(0, 0, 0, &[])), "zero always fits");
         assert_eq!(fit(&numeric(0, NAN, 0, &[]), limit(1, 0)), Ok(numeric(0, NAN, 0, &[])));
         assert_eq!(fit(&numeric(0, 0xd000, 0x20, &[]), limit(1, 0)), Err(Unfit::OutOfRange), "infinity");
+    }
+
+    #[test]
+    fn texts_have_the_form_that_the_server_gives_them() {
+        assert_eq!(parse("0"), Some(numeric(0, 0, 0, &[])));
+        assert_eq!(parse("-0.00"), Some(numeric(0, 0, 2, &[])), "there is no negative zero");
+        assert_eq!(parse("12345.678"), Some(numeric(1, 0, 3, &[1, 2345, 6780])));
+        assert_eq!(parse("-0.00012"), Some(numeric(-1, NEGATIVE, 5, &[1, 2000])));
+        assert_eq!(parse("100000000"), Some(numeric(2, 0, 0, &[1])));
+        assert_eq!(parse("NaN"), Some(numeric(0, NAN, 0, &[])));
+        assert_eq!(parse("-Infinity"), Some(numeric(0, 0xf000, 0x20, &[])));
+        for wrong in ["", ".", "-", "1e5", "1,5", " 1", "+1", "--1", "0x1", "nan"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+        for (unscaled, scale, text) in
+            [(0, 2, "0.00"), (5, 3, "0.005"), (-1_234_500, 2, "-12345.00"), (7, 0, "7")]
+        {
+            assert_eq!(from_unscaled(unscaled, scale), parse(text), "{text}");
+        }
+        assert_eq!(comparable(&parse("7.00").expect("a number")), Ok(from_integer(7)));
     }
 
     #[test]

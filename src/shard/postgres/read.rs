@@ -14,9 +14,9 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Row, ValueRef};
 
 use crate::bridge::compute;
+use crate::database::feed::{BatchSender, feed};
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::{failure, in_words, is_invalid_value};
-use crate::database::postgres::feed::{BatchSender, feed};
 use crate::database::postgres::owner::{self, TENANT_FROM_SETTING, TENANT_SETTING};
 use crate::database::postgres::pool::Pool;
 use crate::error::{Error, Result};
@@ -175,5 +175,7 @@ async fn send(table: &Arc<Table>, tenant: &TenantId, tuples: Tuples, sender: &Ba
     let batch = compute(decode)
         .await?
         .map_err(|error| Error::failed(format!("unable to read table '{}'", table.name)).because(error))?;
-    Ok(sender.send(Ok(batch)).await.is_ok())
+    let is_wanted = sender.send(Ok(batch)).await.is_ok();
+    sender.has_room().await;
+    Ok(is_wanted)
 }

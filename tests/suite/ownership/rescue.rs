@@ -2,6 +2,7 @@
 
 use super::schema::Shop;
 use crate::bench::{Bench, Dump, Postgres, Sqlite};
+use crate::export::export;
 
 /// What the application deletes with these tenants: their rows, then whoever only they pointed at, then what hung from
 /// those. Disputed and shared rows stay.
@@ -51,25 +52,41 @@ fn mended(before: &Dump, deleted: &Dump, after: &Dump) -> Dump {
     expected
 }
 
-async fn everything_comes_back(shop: Shop<impl Bench>, victims: &[&str]) -> Shop<impl Bench> {
+/// Where the rows come from.
+#[derive(Clone, Copy, PartialEq)]
+enum From {
+    Snapshot,
+    /// Parquet files, of which a snapshot is made when it is known who was deleted.
+    Export,
+}
+
+async fn everything_comes_back(shop: Shop<impl Bench>, victims: &[&str], from: From) -> Shop<impl Bench> {
     if victims.len() > 1 {
         // When one side of a dispute is gone, the row is the other side's, which a person has to decide.
         let disputed = "DELETE FROM replies WHERE id = 5; DELETE FROM notes WHERE id IN (7, 8);
              DELETE FROM boards WHERE id = 4; DELETE FROM folders WHERE id IN (7, 8); DELETE FROM cards WHERE id = 7";
         shop.bench.run(disputed).await;
     }
-    shop.run(&["snapshot", "create"]).exits(0);
-    shop.run(&["snapshot", "verify"]).exits(0);
+    match from {
+        From::Snapshot => drop(shop.run(&["snapshot", "create"]).exits(0)),
+        From::Export => export(shop.bench.url().expose(), &shop.path("export")).await,
+    }
     let before = shop.bench.dump().await;
     shop.bench.run(&delete(&victims.join(", "))).await;
+    if from == From::Export {
+        shop.import(victims).exits(0);
+    }
+    shop.run(&["snapshot", "verify"]).exits(0);
     let deleted = shop.bench.dump().await;
     assert_ne!(before, deleted);
     shop.bench.run(MEANWHILE).await;
     let expected = mended(&before, &deleted, &shop.bench.dump().await);
     let plan = shop.plan(victims).exits(0);
     println!("{}", plan.stdout);
-    let found = shop.run(&["diff"]).exits(0);
-    victims.iter().for_each(|victim| assert!(found.stdout.contains(victim), "{}", found.stdout));
+    if from == From::Snapshot {
+        let found = shop.run(&["diff"]).exits(0);
+        victims.iter().for_each(|victim| assert!(found.stdout.contains(victim), "{}", found.stdout));
+    }
     shop.apply(victims.len()).exits(0);
     let after = shop.bench.dump().await;
     assert_eq!(after, expected);
@@ -83,20 +100,40 @@ async fn everything_comes_back(shop: Shop<impl Bench>, victims: &[&str]) -> Shop
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_tenant_comes_back_with_the_users_that_went_with_it_on_postgres() {
-    everything_comes_back(Shop::new(Postgres::new().await).await, &["7"]).await;
+    everything_comes_back(Shop::new(Postgres::new().await).await, &["7"], From::Snapshot).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_tenant_comes_back_with_the_users_that_went_with_it_on_sqlite() {
-    everything_comes_back(Shop::new(Sqlite::new().await).await, &["7"]).await;
+    everything_comes_back(Shop::new(Sqlite::new().await).await, &["7"], From::Snapshot).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tenants_that_share_users_come_back_together_on_postgres() {
-    everything_comes_back(Shop::new(Postgres::new().await).await, &["7", "8"]).await;
+    everything_comes_back(Shop::new(Postgres::new().await).await, &["7", "8"], From::Snapshot).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tenants_that_share_users_come_back_together_on_sqlite() {
-    everything_comes_back(Shop::new(Sqlite::new().await).await, &["7", "8"]).await;
+    everything_comes_back(Shop::new(Sqlite::new().await).await, &["7", "8"], From::Snapshot).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_comes_back_out_of_an_export_on_postgres() {
+    everything_comes_back(Shop::new(Postgres::new().await).await, &["7"], From::Export).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenants_come_back_out_of_an_export_on_postgres() {
+    everything_comes_back(Shop::new(Postgres::new().await).await, &["7", "8"], From::Export).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_comes_back_out_of_an_export_on_sqlite() {
+    everything_comes_back(Shop::new(Sqlite::new().await).await, &["7"], From::Export).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenants_come_back_out_of_an_export_on_sqlite() {
+    everything_comes_back(Shop::new(Sqlite::new().await).await, &["7", "8"], From::Export).await;
 }

@@ -303,6 +303,26 @@ impl<B: Bench> Shop<B> {
         self.run(&["apply", "plan.json", "--confirm", &tenants.to_string()])
     }
 
+    /// Makes a snapshot of these tenants out of the files in `export`.
+    #[must_use = "assert the exit code"]
+    pub fn import(&self, tenants: &[&str]) -> Run {
+        std::fs::write(self.path("imported.txt"), tenants.join("\n")).expect("written");
+        let at = "2026-01-01T00:00:00Z";
+        let args = [
+            "snapshot",
+            "import",
+            "--from",
+            "export",
+            "--shard",
+            "shop",
+            "--at",
+            at,
+            "--tenants",
+            "imported.txt",
+        ];
+        self.run(&args)
+    }
+
     pub fn command(&self, args: &[&str]) -> std::process::Command {
         command(self.folder.path(), args)
     }

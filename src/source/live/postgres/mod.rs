@@ -20,8 +20,8 @@ use futures::stream::BoxStream;
 
 use self::snapshot::Snapshot;
 use super::super::{Description, Scan, Source};
+use crate::database::feed::feed;
 use crate::database::postgres::connect::Target;
-use crate::database::postgres::feed::feed;
 use crate::database::postgres::owner;
 use crate::error::{Error, Result};
 use crate::model::{DatabaseUrl, Doubts, Owners, ShardName, TableName, Tenancy};

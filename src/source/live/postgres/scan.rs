@@ -15,8 +15,8 @@ use futures::StreamExt;
 
 use super::snapshot::Snapshot;
 use crate::bridge::compute;
+use crate::database::feed::{BatchSender, Worker};
 use crate::database::postgres::error::failure;
-use crate::database::postgres::feed::{BatchSender, Worker};
 use crate::database::postgres::owner::{self, ROW, Scanned};
 use crate::database::postgres::pool::Lease;
 use crate::database::postgres::tuples::TupleReader;
@@ -190,7 +190,9 @@ async fn send(shape: &Shape, tuples: Tuples, sender: &BatchSender) -> Result<boo
     let batch = compute(move || decode(table, whole, &tuples)).await?.map_err(|error| {
         Error::failed(format!("unable to read table '{}'", shape.table.name)).because(error)
     })?;
-    Ok(sender.send(Ok(batch)).await.is_ok())
+    let is_wanted = sender.send(Ok(batch)).await.is_ok();
+    sender.has_room().await;
+    Ok(is_wanted)
 }
 
 fn decode(table: Arc<Table>, whole: bool, tuples: &Tuples) -> Result<RecordBatch, WireError> {
