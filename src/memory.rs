@@ -11,8 +11,8 @@
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::limits::{
-    KEY_PROOF_BYTES_MAX, MEMORY_BYTES_BASE, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN, TENANT_BYTES_KEYS_MIN,
-    TENANT_BYTES_ROWS,
+    KEY_PROOF_BYTES_MAX, MEMORY_BYTES_BASE, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN, READ_AHEAD_BYTES_MAX,
+    TENANT_BYTES_KEYS_MIN, TENANT_BYTES_ROWS,
 };
 use crate::model::wire::Tuples;
 
@@ -50,6 +50,12 @@ impl Memory {
     pub fn jobs(self, wanted: usize) -> usize {
         let fitting = self.divisible() / (TENANT_BYTES_ROWS + TENANT_BYTES_KEYS_MIN);
         wanted.min(fitting).max(1)
+    }
+
+    /// Bytes of the tenants that are read ahead together. Up to three groups of them are in memory, as Arrow and in
+    /// wire form.
+    pub fn read_ahead_bytes(self) -> u64 {
+        READ_AHEAD_BYTES_MAX.min(self.bytes as u64 / 64)
     }
 
     /// What each of so many tenants at a time gets for keys.

@@ -13,7 +13,6 @@ use crate::bridge;
 use crate::connect::Connected;
 use crate::error::Result;
 use crate::extract;
-use crate::limits::READ_AHEAD_BYTES_MAX;
 use crate::model::{Chunk, ShardName, Table, TableName, TenantId};
 use crate::plan::{Plan, ShardPlan, TenantShard};
 use crate::source::Source;
@@ -31,7 +30,7 @@ pub(super) struct Groups<'a> {
     of: HashMap<(&'a ShardName, &'a TenantId), usize>,
 }
 
-/// Tenants of one shard, of [`READ_AHEAD_BYTES_MAX`] together.
+/// Tenants of one shard, of a bounded size together.
 struct Group<'a> {
     source: Arc<dyn Source>,
     planned: &'a ShardPlan,
@@ -49,8 +48,8 @@ enum State {
 }
 
 impl<'a> Groups<'a> {
-    /// Puts tenants together. One that is large, or done, is in no group.
-    pub fn new(plan: &'a Plan, connected: &Connected, done: &Done<'_>) -> Self {
+    /// Puts tenants of `bytes_max` together. One that is large, or done, is in no group.
+    pub fn new(plan: &'a Plan, connected: &Connected, done: &Done<'_>, bytes_max: u64) -> Self {
         let (mut groups, mut of): (Vec<Group>, _) = (Vec::new(), HashMap::new());
         for planned in &plan.shards {
             let Ok(there) = connected.get(&planned.name) else { continue };
@@ -60,10 +59,10 @@ impl<'a> Groups<'a> {
                     continue;
                 };
                 let bytes = part.bytes();
-                if bytes > READ_AHEAD_BYTES_MAX / 2 || done.contains(&(&planned.name, tenant.id.clone())) {
+                if bytes > bytes_max / 2 || done.contains(&(&planned.name, tenant.id.clone())) {
                     continue;
                 }
-                let fits = |at: &usize| groups[*at].bytes + bytes <= READ_AHEAD_BYTES_MAX;
+                let fits = |at: &usize| groups[*at].bytes + bytes <= bytes_max;
                 let at = open.filter(fits).unwrap_or_else(|| {
                     let source = Arc::clone(&there.source);
                     let state = Mutex::new(State::Waiting);

@@ -110,7 +110,7 @@ pub async fn replay(
     let run = Run {
         plan,
         connected,
-        groups: Groups::new(plan.plan(), connected, &done),
+        groups: Groups::new(plan.plan(), connected, &done, options.memory.read_ahead_bytes()),
         name: run_name(started_at),
         dropped: options.dropped.clone(),
         verify: options.verify,
