@@ -133,10 +133,10 @@ fn prune_row_groups(bencher: Bencher) {
     bencher.bench_local(|| prune(black_box(&wanted), black_box(&row_groups)));
 }
 
-/// The plan of so many tenants with rows in fifty tables.
-#[divan::bench(args = [10, 400])]
-fn make_plan(bencher: Bencher, tenants: usize) {
-    let (request, findings) = (request(tenants), findings(tenants));
+/// The plan of so many tenants with rows in so many tables.
+#[divan::bench(args = [(10, 50), (400, 50), (1_000, 13)])]
+fn make_plan(bencher: Bencher, (tenants, tables): (usize, usize)) {
+    let (request, findings) = (request(tenants), findings(tenants, tables));
     bencher.with_inputs(|| findings.clone()).bench_local_values(|findings| {
         plan::make(&request, findings, Timestamp::UNIX_EPOCH).expect("a plan")
     });
@@ -151,15 +151,15 @@ fn request(tenants: usize) -> Request {
     }
 }
 
-fn findings(tenants: usize) -> Findings {
+fn findings(tenants: usize, tables: usize) -> Findings {
     let shard = ShardName::new("bench");
     let named = |number: usize| TableName::new("public", format!("table_{number:02}"));
-    let tables: Vec<Table> = (0..50).map(|number| Table { name: named(number), ..table() }).collect();
+    let all: Vec<Table> = (0..tables).map(|number| Table { name: named(number), ..table() }).collect();
     let rule = |number: usize| match number {
         0 => Rule::Root { key: "site".into(), name: None },
         _ => Rule::Direct { column: "site".into() },
     };
-    let rules = Tenancy { rules: (0..50).map(|number| (named(number), rule(number))).collect() };
+    let rules = Tenancy { rules: (0..tables).map(|number| (named(number), rule(number))).collect() };
     let fingerprint = Fingerprint { rows: 1, sum: row_hash(b"row") };
     let rows = |number| TenantTable {
         table: named(number),
@@ -176,7 +176,7 @@ fn findings(tenants: usize) -> Findings {
     let database = DatabaseIdentity::Sqlite { path: "bench.db".into() };
     let unchanged =
         |table: &Table| compare(table, Some(table), &Declared::default(), &Values::new(), Dialect::Sqlite);
-    let drift = tables
+    let drift = all
         .iter()
         .map(|table| (table.name.clone(), TableDrift { drift: unchanged(table), ..Default::default() }))
         .collect();
@@ -188,10 +188,10 @@ fn findings(tenants: usize) -> Findings {
         taken_at: Timestamp::UNIX_EPOCH,
         taken_from: database.clone(),
         taken_rules: rules.clone(),
-        taken_tables: tables.clone(),
+        taken_tables: all.clone(),
         rules,
         live: database,
-        live_tables: tables,
+        live_tables: all,
         obstacles: BTreeMap::new(),
         warnings: Vec::new(),
         drift,
@@ -205,7 +205,7 @@ fn findings(tenants: usize) -> Findings {
         policies: Default::default(),
         repair: None,
         standings: Default::default(),
-        contents: ids().map(|id| (id, (0..50).map(rows).collect())).collect(),
+        contents: ids().map(|id| (id, (0..tables).map(rows).collect())).collect(),
     };
     Findings {
         shards: vec![found],

@@ -16,11 +16,12 @@ use std::sync::LazyLock;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
 use crate::limits::{COMPUTED_AT_ONCE_BYTES_MAX, READER_NICENESS};
+use crate::queue::{Sender, Weigh, queue};
 
 thread_local! {
     /// Whether this is a thread of [`READERS`].
@@ -90,11 +91,11 @@ pub fn said(panic: &(dyn Any + Send)) -> &str {
 /// ends early. `work` returns `Ok` when a send fails, since then nobody wants the rest.
 pub fn pipe<T, W, F>(capacity: usize, work: W) -> BoxStream<'static, Result<T>>
 where
-    T: Send + 'static,
-    W: FnOnce(mpsc::Sender<T>) -> F,
+    T: Weigh + Send + 'static,
+    W: FnOnce(Sender<T>) -> F,
     F: Future<Output = Result<()>> + Send + 'static,
 {
-    let (sender, receiver) = mpsc::channel(capacity.max(1));
+    let (sender, receiver) = queue(capacity);
     let mut task = JoinSet::new();
     match READERS.as_ref() {
         Some(readers) => task.spawn_on(work(sender), readers.handle()),
@@ -116,6 +117,11 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::RecordBatch;
+    use arrow::datatypes::Schema;
+
     use super::*;
 
     #[tokio::test]
@@ -140,14 +146,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_pipe_ends_with_the_error_of_its_task() {
-        let items: Vec<Result<u32>> = pipe(1, |sender| async move {
-            let _ = sender.send(1).await;
+        let empty = || RecordBatch::new_empty(Arc::new(Schema::empty()));
+        let items: Vec<Result<RecordBatch>> = pipe(1, |sender| async move {
+            let _ = sender.send(empty()).await;
             Err(Error::failed("unable to go on"))
         })
         .collect()
         .await;
-        assert!(matches!(&items[..], [Ok(1), Err(error)] if error.to_string() == "unable to go on"));
-        let items: Vec<Result<u32>> = pipe(1, |_| async { panic!("lost") }).collect().await;
+        assert!(matches!(&items[..], [Ok(_), Err(error)] if error.to_string() == "unable to go on"));
+        let items: Vec<Result<RecordBatch>> = pipe(1, |_| async { panic!("lost") }).collect().await;
         assert!(matches!(&items[..], [Err(error)] if error.to_string().contains("ended early")));
     }
 }

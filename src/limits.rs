@@ -6,14 +6,31 @@ use std::time::Duration;
 pub const MEMORY_BYTES_DEFAULT: usize = 512 << 20;
 /// Below this the external sort would spill runs of a few hundred rows.
 pub const MEMORY_BYTES_MIN: usize = 64 << 20;
+/// What the program takes before it holds a row: its code, connections, a plan and an index of ordinary size.
+pub const MEMORY_BYTES_BASE: usize = 32 << 20;
+/// Rows on their way of one tenant at work: the row group that is decoded, the queues, the rows being written.
+pub const TENANT_BYTES_ROWS: usize = 24 << 20;
+/// Memory for keys of one tenant at work, at the least: with less, fewer tenants are at work.
+pub const TENANT_BYTES_KEYS_MIN: usize = 8 << 20;
+
+/// Bytes of memory that a number in a ledger takes: hash, number, and the gaps of an ordered map.
+pub const LEDGER_ENTRY_BYTES: usize = 56;
+/// Files of a ledger: each look-up tries all of them.
+pub const LEDGER_RUNS_MAX: usize = 4;
 
 /// Rows of one record batch: large enough to amortise per-batch work, small enough to keep a batch in cache.
 pub const BATCH_ROWS_MAX: usize = 8_192;
 /// Encoded bytes of one record batch: keeps a batch of wide rows within the memory bound.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
 
+/// Bytes of a COPY that wait for the next ones, so that a small table goes out in one piece: more is a row too large to
+/// be held longer.
+pub const PIECE_BYTES_HELD_MAX: usize = 2 * BATCH_BYTES_MAX;
+
 /// Batches waiting between two stages; more only adds memory, the slower stage decides the speed.
 pub const QUEUE_BATCHES_MAX: usize = 4;
+/// Bytes waiting between two stages, what the second one works on included; a single larger batch waits alone.
+pub const QUEUE_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes that are decoded or encoded on the spot, in less than a millisecond: a hand-over to the computing pool and
 /// back costs tens of microseconds and two switches, and the pool's threads spin while they look for work.
@@ -157,8 +174,12 @@ pub const TENANTS_COMPARED_MAX: usize = 200_000;
 /// Ways to an owner that one table may have: each is joined in every scan of it.
 pub const OWNER_WAYS_MAX: usize = 64;
 
-/// Keys of live parents that a plan remembers for each foreign key: sixteen bytes each, and a question less.
-pub const PARENTS_KNOWN_MAX: usize = 1 << 20;
+/// Memory of a set for each number in it, its empty places and its growing included.
+pub const SET_ENTRY_BYTES: usize = 60;
+/// Rows that come back with a new key and that a plan remembers by name; of others it only knows that they are there.
+pub const CLAIMS_NAMED_MAX: usize = 1 << 16;
+/// Memory for one reference that a plan has found no parent of so far, beside its texts.
+pub const OPEN_REFERENCE_BYTES: usize = 320;
 /// Pairs of tenants that a snapshot names for each foreign key that ties them together: the strongest.
 pub const TIES_KEPT_MAX: usize = 1_000;
 /// Disputed rows that a snapshot names for each table.

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use crate::config::Config;
 use crate::connect::Connected;
 use crate::error::Result;
+use crate::memory::{Memory, Share};
 use crate::model::OwnedTable;
 use crate::plan::{self, ApprovedPlan, Plan, Request, ShardPlan, TenantPlan, TenantShard, TenantTable};
 use crate::progress::Progress;
@@ -35,7 +36,7 @@ pub async fn dry_run(
     request: &Request,
     progress: &dyn Progress,
 ) -> Result<Plan> {
-    let survey = Survey::open(config, store, pick).await?;
+    let survey = Survey::open(config, store, pick, request.memory).await?;
     let findings = survey.findings(request, progress).await?;
     plan::make(request, findings, Timestamp::now())
 }
@@ -48,8 +49,19 @@ pub async fn restore(
     options: &replay::Options,
     progress: Arc<dyn Progress>,
 ) -> Result<Outcome> {
-    let connected = Connected::open(config, approved.plan(), options.jobs).await?;
-    replay::replay(approved, &connected, options, progress).await
+    let jobs = fitting(options.jobs, options.memory, progress.as_ref());
+    let connected = Connected::open(config, approved.plan(), jobs).await?;
+    let options = replay::Options { jobs, ..options.clone() };
+    replay::replay(approved, &connected, &options, progress).await
+}
+
+/// As many tenants at a time as the memory is enough for.
+fn fitting(jobs: usize, memory: Memory, progress: &dyn Progress) -> usize {
+    let fitting = memory.jobs(jobs);
+    if fitting < jobs {
+        progress.note(&format!("tenants at a time: {fitting} instead of {jobs}, which need more --memory"));
+    }
+    fitting
 }
 
 /// Looks a second time, independently of everything that wrote: a certificate for each tenant of the plan that is
@@ -59,15 +71,18 @@ pub async fn prove(
     plan: &Plan,
     wanted: impl Fn(&TenantPlan) -> bool,
     jobs: usize,
+    memory: Memory,
     progress: &dyn Progress,
 ) -> Result<Vec<Certificate>> {
+    let jobs = fitting(jobs, memory, progress);
+    let share = memory.share(jobs);
     let connected = Connected::open(config, plan, jobs).await?;
     let tenants: Vec<&TenantPlan> = plan.tenants.iter().filter(|tenant| wanted(tenant)).collect();
     progress.begin("verifying", Some(tenants.iter().map(|tenant| tenant.rows()).sum()));
     let connected = &connected;
     let certificates = stream::iter(tenants)
         .map(|tenant| async move {
-            let certificate = certify(connected, plan, tenant, progress).await?;
+            let certificate = certify(connected, plan, tenant, share, progress).await?;
             progress.note(&format!(
                 "tenant {}: {}",
                 tenant.label(),
@@ -86,6 +101,7 @@ async fn certify(
     connected: &Connected,
     plan: &Plan,
     tenant: &TenantPlan,
+    share: Share,
     progress: &dyn Progress,
 ) -> Result<Certificate> {
     let mut shards = Vec::with_capacity(plan.shards.len());
@@ -95,9 +111,14 @@ async fn certify(
         // Every table of the plan, also those in which the tenant had no row.
         let tables: Vec<_> = planned.tables.iter().map(|owned| expected(planned, part, owned)).collect();
         let (source, shard) = (there.source.as_ref(), there.shard.as_ref());
-        let verdict = independent(source, shard, &tables, &tenant.id, progress).await.map_err(|error| {
-            error.within(format!("unable to verify tenant '{}' in shard '{}'", tenant.label(), planned.name))
-        })?;
+        let verdict =
+            independent(source, shard, &tables, &tenant.id, share, progress).await.map_err(|error| {
+                error.within(format!(
+                    "unable to verify tenant '{}' in shard '{}'",
+                    tenant.label(),
+                    planned.name
+                ))
+            })?;
         let (shard, snapshot) = (planned.name.clone(), planned.snapshot.clone());
         shards.push(ShardCertificate { shard, snapshot, restore_point: planned.taken_at, verdict });
     }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ours import offers
 
-MEMORY_SETTING = 512 << 20  # bytes, the default of `snapshot create --memory`
+MEMORY_SETTING = 512 << 20  # bytes, the default of --memory
 FLOOR = ("copy-in-bulk-2-off", "copy-in-tenant-2-off")
 PERFECT_SCRIPT = ("copy-in-tenant-2-on", "copy-in-tenant-4-on")
 MEASURES = ("wall", "cpu", "client_cpu", "server_cpu", "rss", "read")
@@ -62,10 +62,9 @@ def aims(medians):
     yield from restores(medians)
     yield from extractions(medians)
     yield from snapshots(medians)
-    yield Aim("peak memory of create / setting", ratio(medians.of("create", "rss"), MEMORY_SETTING), at_most=1,
-              remark="flatness: compare with a run of ten times the --scale")
-    yield Aim("peak memory of apply / setting", ratio(medians.of("apply-2", "rss"), MEMORY_SETTING), at_most=1,
-              remark="the same")
+    for command, name in (("create", "create"), ("plan", "plan"), ("apply", "apply-2"), ("verify", "verify")):
+        yield Aim(f"peak memory of {command} / setting", ratio(medians.of(name, "rss"), MEMORY_SETTING), at_most=1,
+                  remark="flatness: compare with a run of ten times the --scale")
     yield Aim("first tenant back after apply starts, s", medians.of("apply-2", "first"), at_most=2)
     yield Aim("apply on 1 connection / on 2", ratio(medians.of("apply-1"), medians.of("apply-2")))
     yield Aim("apply on 1 connection / on 4", ratio(medians.of("apply-1"), medians.of("apply-4")))

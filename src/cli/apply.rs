@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 
 use super::output::Output;
+use super::settings::MemoryArgs;
 use crate::config::Config;
 use crate::error::{EXIT_DIFFERENCES, Kind, Result};
 use crate::limits::{JOBS_DEFAULT, JOBS_MAX};
@@ -45,6 +46,9 @@ pub struct Args {
     /// and table [default: beside the plan, with the ending .dropped]
     #[arg(long, value_name = "FOLDER")]
     pub dropped: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub memory: MemoryArgs,
 }
 
 /// When to verify.
@@ -83,7 +87,8 @@ pub async fn execute(args: Args, repair: bool, config: &Path, output: &Output) -
     let approve = if repair { rails::approve_repair } else { rails::approve };
     let approved = approve(plan, confirmed)?;
     let dropped = args.dropped.unwrap_or_else(|| args.plan.with_extension("dropped"));
-    let options = Options { jobs: args.jobs, verify, stop: stop_on_signal(), dropped };
+    let memory = args.memory.memory();
+    let options = Options { jobs: args.jobs, memory, verify, stop: stop_on_signal(), dropped };
     let outcome = restore::restore(&config, &approved, &options, output.progress()).await?;
     let plan = approved.plan();
     let certificates = match verify {
@@ -91,7 +96,7 @@ pub async fn execute(args: Args, repair: bool, config: &Path, output: &Output) -
         VerifyAt::After => {
             output.talk(&report::text::outcome(plan, &outcome));
             let back = |tenant: &TenantPlan| outcome.is_back(&tenant.id);
-            restore::prove(&config, plan, back, args.jobs, output.progress().as_ref()).await?
+            restore::prove(&config, plan, back, args.jobs, memory, output.progress().as_ref()).await?
         }
     };
     let text = || match verify {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::output::{Output, write_file};
-use super::settings::{PickArgs, StoreArgs};
+use super::settings::{MemoryArgs, PickArgs, StoreArgs};
 use crate::config::Config;
 use crate::error::{EXIT_OK, Result};
 use crate::report;
@@ -24,6 +24,8 @@ pub struct Args {
     pick: PickArgs,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    memory: MemoryArgs,
 
     /// Write the ids of the deleted tenants to this file, one a line
     #[arg(short, long, value_name = "FILE")]
@@ -41,7 +43,7 @@ pub struct Args {
 pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
     let config = Config::load(config)?;
     let store = args.store.open(&config)?;
-    let survey = Survey::open(&config, &store, &args.pick.pick()).await?;
+    let survey = Survey::open(&config, &store, &args.pick.pick(), args.memory.memory()).await?;
     let damaged = survey.damage(if args.fast { Look::Counts } else { Look::Contents }).await?;
     if let Some(path) = &args.output {
         let deleted = damaged.iter().filter(|tenant| tenant.deleted);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::apply;
 use super::output::Output;
 use super::request::RequestArgs;
+use super::settings::MemoryArgs;
 use crate::config::Config;
 use crate::error::Result;
 use crate::limits::JOBS_DEFAULT;
@@ -66,6 +67,9 @@ struct ApplyArgs {
     /// The number of tenants in the plan, as a confirmation
     #[arg(long, value_name = "COUNT")]
     confirm: Option<usize>,
+
+    #[command(flatten)]
+    memory: MemoryArgs,
 }
 
 pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
@@ -75,8 +79,9 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
             let request = Request { repair, ..args.request.request()? };
             args.request.plan(&Config::load(config)?, &request, output).await
         }
-        Command::Apply(ApplyArgs { plan, jobs, confirm }) => {
-            let args = apply::Args { plan, jobs, confirm, dropped: None, verify: apply::Verify::Before };
+        Command::Apply(ApplyArgs { plan, jobs, confirm, memory }) => {
+            let verify = apply::Verify::Before;
+            let args = apply::Args { plan, jobs, confirm, dropped: None, verify, memory };
             apply::execute(args, true, config, output).await
         }
     }

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::output::{Output, must_not_exist, write_file};
-use super::settings::{PickArgs, StoreArgs};
+use super::settings::{MemoryArgs, PickArgs, StoreArgs};
 use crate::config::Config;
 use crate::error::{EXIT_OK, Error, Kind, Result};
 use crate::limits::{TENANT_ID_BYTES_MAX, TENANTS_LIST_MAX, TENANTS_MAX_DEFAULT};
@@ -28,6 +28,8 @@ pub struct RequestArgs {
     pick: PickArgs,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    memory: MemoryArgs,
 
     /// Most tenants this plan may hold; more than the default need --reason
     #[arg(long, value_name = "N", default_value_t = TENANTS_MAX_DEFAULT)]
@@ -73,6 +75,7 @@ impl RequestArgs {
                 None => Tombstones::default(),
             },
             constraints: self.constraints,
+            memory: self.memory.memory(),
             ..Request::default()
         };
         let listed: BTreeSet<&TenantId> = request.tenants.iter().collect();

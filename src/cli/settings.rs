@@ -8,7 +8,8 @@ use jiff::tz::TimeZone;
 
 use crate::config::{Config, absolute};
 use crate::error::{Error, Result};
-use crate::limits::MEMORY_BYTES_MIN;
+use crate::limits::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN};
+use crate::memory::Memory;
 use crate::model::SnapshotId;
 use crate::snapshot::Store;
 use crate::survey::Pick;
@@ -33,6 +34,21 @@ impl PickArgs {
         } else {
             Pick::Ids(self.snapshot.iter().map(SnapshotId::new).collect())
         }
+    }
+}
+
+/// The flag of every command that reads rows.
+#[derive(clap::Args)]
+pub struct MemoryArgs {
+    /// Memory to use; fewer tenants are looked at side by side and more goes to temporary files where it is short
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = memory)]
+    memory: usize,
+}
+
+impl MemoryArgs {
+    /// What the command may use.
+    pub fn memory(&self) -> Memory {
+        Memory::new(self.memory)
     }
 }
 
@@ -86,6 +102,8 @@ pub fn memory(text: &str) -> Result<usize, String> {
     }
     Ok(bytes)
 }
+
+const _: () = assert!(MEMORY_BYTES_DEFAULT == 512 << 20, "the default of --memory is written out above");
 
 #[cfg(test)]
 mod tests {

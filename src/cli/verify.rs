@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::apply;
 use super::output::Output;
+use super::settings::MemoryArgs;
 use crate::config::Config;
 use crate::error::{EXIT_DIFFERENCES, EXIT_OK, Result};
 use crate::limits::JOBS_DEFAULT;
@@ -31,13 +32,17 @@ pub struct Args {
     /// Write a certificate for each tenant into this folder
     #[arg(long, value_name = "FOLDER")]
     certificates: Option<PathBuf>,
+
+    #[command(flatten)]
+    memory: MemoryArgs,
 }
 
 pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
     let config = Config::load(config)?;
     let plan = Plan::load(&args.plan)?;
     let progress = output.progress();
-    let certificates = restore::prove(&config, &plan, |_| true, args.jobs, progress.as_ref()).await?;
+    let certificates =
+        restore::prove(&config, &plan, |_| true, args.jobs, args.memory.memory(), progress.as_ref()).await?;
     if let Some(folder) = &args.certificates {
         for certificate in &certificates {
             certificate.write(folder)?;

@@ -8,11 +8,11 @@ use arrow::array::RecordBatch;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
 use crate::limits::QUEUE_BATCHES_MAX;
+use crate::queue::{Receiver, Sender, queue};
 
 /// Where a worker puts its batches; sending fails when the reader is gone.
 pub type BatchSender = Sender<Result<RecordBatch>>;
@@ -44,7 +44,7 @@ pub fn feed(workers: Vec<Worker>) -> BoxStream<'static, Result<RecordBatch>> {
 }
 
 fn start(workers: Vec<Worker>) -> (Receiver<Result<RecordBatch>>, JoinSet<Result<()>>) {
-    let (sender, receiver) = channel(QUEUE_BATCHES_MAX);
+    let (sender, receiver) = queue(QUEUE_BATCHES_MAX);
     let mut running = JoinSet::new();
     for worker in workers {
         let sender = sender.clone();

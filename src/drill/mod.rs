@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::limits::MEMORY_BYTES_DEFAULT;
+use crate::memory::Memory;
 use crate::model::{DatabaseUrl, ShardName, TenantId};
 use crate::plan::{Request, rails};
 use crate::progress::Progress;
@@ -163,7 +164,7 @@ async fn rescue(
     progress.note("detecting who is gone");
     let begun_at = Instant::now();
     let pick = Pick::At(Some(deleted_at));
-    let damaged = Survey::open(config, store, &pick).await?.damage(Look::Counts).await?;
+    let damaged = Survey::open(config, store, &pick, Memory::default()).await?.damage(Look::Counts).await?;
     let detected: Vec<TenantId> =
         damaged.into_iter().filter(|tenant| tenant.deleted).map(|tenant| tenant.id).collect();
     stage.write_file("tenants.txt", &detected.iter().map(|id| format!("{id}\n")).collect::<String>())?;
@@ -182,6 +183,7 @@ async fn rescue(
         tombstones: Default::default(),
         constraints: Default::default(),
         repair: None,
+        memory: Memory::default(),
     };
     let plan = restore::dry_run(config, store, &pick, &request, progress.as_ref()).await?;
     stage.write_file("plan.json", &plan.to_json()?)?;
@@ -192,15 +194,15 @@ async fn rescue(
     let approved = rails::approve(plan, Some(detected.len()))?;
     let (_running, stop) = watch::channel(false);
     let dropped = stage.folder().join("plan.dropped");
-    let settings =
-        replay::Options { jobs: options.jobs, verify: replay::VerifyAt::BeforeCommit, stop, dropped };
+    let (jobs, memory, verify) = (options.jobs, Memory::default(), replay::VerifyAt::BeforeCommit);
+    let settings = replay::Options { jobs, memory, verify, stop, dropped };
     let outcome = restore::restore(config, &approved, &settings, progress.clone()).await?;
     times.apply = begun_at.elapsed();
 
     progress.note("verifying, independently of what wrote");
     let begun_at = Instant::now();
     let certificates =
-        restore::prove(config, approved.plan(), |_| true, options.jobs, progress.as_ref()).await?;
+        restore::prove(config, approved.plan(), |_| true, jobs, memory, progress.as_ref()).await?;
     let folder: PathBuf = stage.folder().join("certificates");
     for certificate in &certificates {
         certificate.write(&folder)?;

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::adapt::{Adaptation, Misfit};
 use crate::model::wire::Decoder;
 use crate::model::{Chunk, ChunkStream, Fingerprint, Table, TenantId};
+use crate::queue::Weigh;
 use crate::source::{BatchStream, Source};
 
 /// Rows before and after.
@@ -21,6 +22,12 @@ pub struct AdaptedChunk {
     pub adapted: Chunk,
     /// Values that the live table cannot hold.
     pub misfits: Vec<Misfit>,
+}
+
+impl Weigh for AdaptedChunk {
+    fn weight(&self) -> usize {
+        self.taken.weight() + self.adapted.weight()
+    }
 }
 
 /// Chunks before and after.
@@ -47,6 +54,7 @@ pub async fn adapted_rows(
             if sender.send(adapted).await.is_err() {
                 break;
             }
+            sender.has_room().await;
         }
         Ok(())
     }))

@@ -29,6 +29,7 @@ pub async fn tenant_rows(source: &dyn Source, table: &Table, tenant: &TenantId) 
             if !chunk.tuples.is_empty() && sender.send(chunk).await.is_err() {
                 break;
             }
+            sender.has_room().await;
         }
         Ok(())
     }))

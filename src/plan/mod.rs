@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::memory::Memory;
 use crate::model::adapt::Adaptation;
 use crate::model::{
     DatabaseIdentity, Fingerprint, OwnedTable, PlanHash, QueueLink, ShardName, SnapshotId, Table, TableName,
@@ -64,6 +65,8 @@ pub struct Request {
     pub constraints: ConstraintsChoice,
     /// Whether the tenants are damaged instead of deleted.
     pub repair: Option<Repair>,
+    /// What looking at them may use.
+    pub memory: Memory,
 }
 
 /// What was found in the snapshots and in the live shards; gathered by `survey`.

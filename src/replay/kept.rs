@@ -1,31 +1,26 @@
 //! Rows that are not inserted, since they are live or stay erased: found again inside the transaction, and as many as
 //! the plan says, or the tenant is rolled back.
 
-use std::collections::HashMap;
-
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use futures::StreamExt;
 
 use super::transaction::Steps;
 use crate::error::{Error, Result};
+use crate::ledger::Ledger;
 use crate::model::wire::Tuples;
 use crate::model::{Chunk, ChunkStream, Fingerprint, OwnedTable, row_hash};
 use crate::plan::{Policy, Settled, TenantTable};
 use crate::shard::{Question, Rows, Session};
 
-/// How often each row is to be left out, by its hash.
-pub(super) type Kept = HashMap<u128, u64>;
-
-/// Rows of the snapshot by how they stand.
-#[derive(Default)]
+/// Rows of the snapshot by how they stand; how often each occurs, by its hash.
 pub(super) struct Found {
     /// Those that are not inserted.
-    pub kept: Kept,
+    pub kept: Ledger,
     /// Those of them that are live with other values.
-    pub changed: Kept,
+    pub changed: Ledger,
     /// How these are live, and live rows that the snapshot does not have.
-    pub live: Kept,
+    pub live: Ledger,
     /// The former, where rows may point at a key of theirs that is not the primary one.
     pub old: Tuples,
 }
@@ -38,13 +33,17 @@ pub(super) async fn find(
     rows: &TenantTable,
     settled: &Settled,
 ) -> Result<Found> {
-    let Found { mut kept, mut changed, mut old, .. } = Found::default();
+    let share = steps.run.share;
+    let (mut kept, mut changed, mut old) = (share.ledger(), share.ledger(), Tuples::default());
     let keeps_old = steps.triggers_off() && settled.repaired.is_some() && steps.has_referenced_keys(owned);
-    let mut live = session.row_hashes(owned, &steps.tenant.id).await?;
+    let mut live = session.row_hashes(owned, &steps.tenant.id, share).await?;
     let mut before = Fingerprint::default();
-    live.iter().flat_map(|(hash, count)| (0..*count).map(|_| *hash)).for_each(|hash| before.add(hash));
-    let mut erased: HashMap<u128, u64> = HashMap::new();
-    settled.erased.iter().for_each(|row| *erased.entry(row.0).or_default() += 1);
+    for entry in live.entries() {
+        let (hash, times) = entry?;
+        (0..times).for_each(|_| before.add(hash));
+    }
+    let mut erased = share.ledger();
+    settled.erased.iter().try_for_each(|row| erased.add(row.0))?;
     let primary =
         owned.table.primary().filter(|_| settled.policy == Policy::KeepLive || settled.repaired.is_some());
     let mut read = Fingerprint::default();
@@ -55,10 +54,10 @@ pub(super) async fn find(
         for tuple in chunk?.tuples.iter() {
             let hash = row_hash(tuple);
             read.add(hash);
-            if take(&mut erased, hash) {
-                *kept.entry(hash).or_default() += 1;
-            } else if take(&mut live, hash) {
-                *kept.entry(hash).or_default() += 1;
+            if erased.take(hash)? {
+                kept.add(hash)?;
+            } else if live.take(hash)? {
+                kept.add(hash)?;
                 identical += 1;
             } else {
                 absent.bytes.extend_from_slice(tuple);
@@ -73,11 +72,10 @@ pub(super) async fn find(
         let hashes: Vec<u128> = absent.iter().map(row_hash).collect();
         for answer in own {
             if let Some(live) = answer.live.as_ref().filter(|_| keeps_old) {
-                old.bytes.extend_from_slice(&live.tuple);
-                old.ends.push(old.bytes.len());
+                share.hold(&mut old, &live.tuple)?;
             }
-            *kept.entry(hashes[answer.row]).or_default() += 1;
-            *changed.entry(hashes[answer.row]).or_default() += 1;
+            kept.add(hashes[answer.row])?;
+            changed.add(hashes[answer.row])?;
             different += 1;
         }
     }
@@ -101,34 +99,27 @@ pub(super) async fn find(
         .hint("make a new plan; it shows what is live now"))
 }
 
-pub(super) fn take(bag: &mut HashMap<u128, u64>, hash: u128) -> bool {
-    match bag.get_mut(&hash).filter(|left| **left > 0) {
-        None => false,
-        Some(left) => {
-            *left -= 1;
-            true
-        }
+/// The chunks without the rows that are not inserted.
+pub(super) fn inserted(chunks: ChunkStream, found: Option<&Found>) -> Result<ChunkStream> {
+    match found {
+        None => Ok(chunks),
+        Some(found) => Ok(filtered(chunks, found.kept.copy()?, false)),
     }
 }
 
-/// The chunks without the rows that are kept.
-pub(super) fn without(chunks: ChunkStream, kept: Kept) -> ChunkStream {
-    filtered(chunks, kept, false)
-}
-
 /// Of the chunks only these rows.
-pub(super) fn only(chunks: ChunkStream, wanted: Kept) -> ChunkStream {
+pub(super) fn only(chunks: ChunkStream, wanted: Ledger) -> ChunkStream {
     filtered(chunks, wanted, true)
 }
 
 /// The rows that are among `named`, or those that are not.
-fn filtered(chunks: ChunkStream, mut named: Kept, among: bool) -> ChunkStream {
+fn filtered(chunks: ChunkStream, mut named: Ledger, among: bool) -> ChunkStream {
     let rest = chunks.map(move |chunk| {
         let chunk = chunk?;
         let mut tuples = Tuples::default();
         let mut mask = Vec::with_capacity(chunk.tuples.len());
         for tuple in chunk.tuples.iter() {
-            let goes = take(&mut named, row_hash(tuple)) == among;
+            let goes = named.take(row_hash(tuple))? == among;
             mask.push(goes);
             if goes {
                 tuples.bytes.extend_from_slice(tuple);

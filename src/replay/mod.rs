@@ -37,6 +37,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::connect::Connected;
 use crate::error::{Error, Kind, Result};
+use crate::memory::{Memory, Share};
 use crate::model::{PlanHash, ShardName};
 use crate::plan::{ApprovedPlan, TenantPlan, TenantShard};
 use crate::progress::Progress;
@@ -50,6 +51,8 @@ pub use outcome::{Outcome, Problem, ShardOutcome, ShardStatus, TenantOutcome};
 pub struct Options {
     /// Tenants at a time.
     pub jobs: usize,
+    /// What all of them together may use.
+    pub memory: Memory,
     /// When rows are read back.
     pub verify: VerifyAt,
     /// Becomes true when no new tenant shall begin.
@@ -80,6 +83,8 @@ struct Run<'a> {
     /// Folder for values that have no column any more.
     dropped: PathBuf,
     verify: VerifyAt,
+    /// Of each tenant at work.
+    share: Share,
     stop: watch::Receiver<bool>,
     /// One permit a tenant at work.
     slots: Semaphore,
@@ -109,6 +114,7 @@ pub async fn replay(
         name: run_name(started_at),
         dropped: options.dropped.clone(),
         verify: options.verify,
+        share: options.memory.share(options.jobs),
         stop: options.stop.clone(),
         slots: Semaphore::new(options.jobs.max(1)),
         lost: Mutex::default(),

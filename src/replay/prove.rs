@@ -9,7 +9,8 @@ use super::references::{Leaving, References};
 use crate::bridge::compute_on;
 use crate::database::ParentMissing;
 use crate::error::{Error, Result};
-use crate::limits::{KEY_PROOF_BYTES_MAX, KEYS_ASKED_MAX};
+use crate::limits::KEYS_ASKED_MAX;
+use crate::memory::Share;
 use crate::model::wire::Tuples;
 use crate::model::{ChunkStream, ForeignKey, OwnedTable, Table, TableName, TenantId};
 use crate::shard::{Broken, Question, Rows, Session};
@@ -23,8 +24,8 @@ pub struct Proof<'a> {
 
 impl<'a> Proof<'a> {
     /// For a tenant whose rows are in `tables`.
-    pub fn new(tables: Vec<&'a OwnedTable>, tenant: &'a TenantId) -> Self {
-        let references = References::new(&tables, KEY_PROOF_BYTES_MAX);
+    pub fn new(tables: Vec<&'a OwnedTable>, tenant: &'a TenantId, share: Share) -> Self {
+        let references = References::new(&tables, share.proof_bytes());
         Self { tables, tenant, references: Arc::new(Mutex::new(references)) }
     }
 

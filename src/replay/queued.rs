@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 
-use super::kept::{self, Kept};
+use super::kept::{self, Found};
 use super::referenced::Choice;
 use super::transaction::Steps;
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ impl Steps<'_> {
         &self,
         session: &mut dyn Session,
         (owned, rows): (&OwnedTable, &TenantTable),
-        kept: Kept,
+        found: Option<&Found>,
         choice: &Choice,
         cleared: &mut Cleared,
     ) -> Result<()> {
@@ -35,7 +35,7 @@ impl Steps<'_> {
             return Ok(());
         }
         let mut read = Fingerprint::default();
-        let mut chunks = choice.of(owned, kept::without(self.rows_of(owned).await?, kept));
+        let mut chunks = choice.of(owned, kept::inserted(self.rows_of(owned).await?, found)?);
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk?;
             read += chunk.fingerprint;

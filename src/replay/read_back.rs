@@ -1,13 +1,12 @@
 //! What the transaction has made of the tenant, read back and compared before the commit.
 
-use std::collections::HashMap;
-
 use futures::StreamExt;
 
 use super::referenced::Choice;
 use super::transaction::Steps;
 use crate::disputed::Unowned;
 use crate::error::{Error, Result};
+use crate::ledger::Ledger;
 use crate::model::{Belongs, Fingerprint, OwnedTable, TableName, row_hash};
 use crate::plan::TenantTable;
 use crate::shard::Session;
@@ -84,14 +83,20 @@ impl Steps<'_> {
         if !unowned.may_dispute(owned) {
             return Ok(Vec::new());
         }
-        let mut known: HashMap<u128, u64> = HashMap::new();
-        let mut chunks = self.rows_of(owned).await?;
-        while let Some(chunk) = chunks.next().await {
-            chunk?.tuples.iter().for_each(|tuple| *known.entry(row_hash(tuple)).or_default() += 1);
-        }
-        let extra = session.extra(owned, &self.tenant.id, known).await?;
+        let known = self.row_hashes_of(owned).await?;
+        let extra = session.extra(owned, &self.tenant.id, known, self.run.share).await?;
         let (apart, _) = unowned.part(owned, &extra).await?;
         Ok(apart.iter().map(row_hash).collect())
+    }
+
+    /// How often each row of the tenant's occurs in the snapshot, by its hash.
+    pub(super) async fn row_hashes_of(&self, owned: &OwnedTable) -> Result<Ledger> {
+        let mut known = self.run.share.ledger();
+        let mut chunks = self.rows_of(owned).await?;
+        while let Some(chunk) = chunks.next().await {
+            chunk?.tuples.iter().try_for_each(|tuple| known.add(row_hash(tuple)))?;
+        }
+        Ok(known)
     }
 
     pub(super) fn unowned(&self, owned: &OwnedTable) -> Unowned<'_> {

@@ -1,16 +1,12 @@
 //! What a repair does beyond inserting: rows get the snapshot's values again, and extra rows go. Exactly those that the
 //! plan has counted; the read-back and the write set look at the result.
 
-use std::collections::HashMap;
-
-use futures::StreamExt;
-
-use super::kept::{self, Found, take};
+use super::kept::{self, Found};
 use super::prove::Proof;
 use super::referrers::Gone;
 use super::transaction::Steps;
 use crate::error::{Error, Result};
-use crate::model::{Fingerprint, OwnedTable, row_hash};
+use crate::model::{Fingerprint, OwnedTable};
 use crate::plan::TenantTable;
 use crate::shard::{Session, TableWrites};
 
@@ -40,22 +36,21 @@ impl Steps<'_> {
         &self,
         session: &mut dyn Session,
         (owned, rows): (&'r OwnedTable, &TenantTable),
-        found: Found,
+        found: &mut Found,
         proof: Option<&Proof<'_>>,
         repairs: &mut Repairs<'r>,
     ) -> Result<()> {
-        let Found { changed, mut live, old, .. } = found;
         let wanted = rows.repaired().map_or(0, |repaired| repaired.updated);
         if wanted == 0 {
             return Ok(());
         }
-        let mut chunks = kept::only(self.rows_of(owned).await?, changed);
+        let mut chunks = kept::only(self.rows_of(owned).await?, found.changed.copy()?);
         if let Some(proof) = proof {
             chunks = proof.watch(&owned.table.name, chunks);
         }
-        let updated = session.update(owned, chunks, &mut live).await?;
+        let updated = session.update(owned, chunks, &mut found.live).await?;
         if updated == wanted {
-            repairs.gone.push((owned, old));
+            repairs.gone.push((owned, std::mem::take(&mut found.old)));
             return Ok(());
         }
         Err(Error::failed(format!(
@@ -77,15 +72,11 @@ impl Steps<'_> {
             else {
                 continue;
             };
-            let mut known: HashMap<u128, u64> = HashMap::new();
-            let mut chunks = self.rows_of(owned).await?;
-            while let Some(chunk) = chunks.next().await {
-                chunk?.tuples.iter().for_each(|tuple| *known.entry(row_hash(tuple)).or_default() += 1);
-            }
+            let mut known = self.row_hashes_of(owned).await?;
             for erased in rows.settled.iter().flat_map(|settled| &settled.erased) {
-                take(&mut known, erased.0);
+                known.take(erased.0)?;
             }
-            let extra = session.extra(owned, &self.tenant.id, known).await?;
+            let extra = session.extra(owned, &self.tenant.id, known, self.run.share).await?;
             let (_, extra) = self.unowned(owned).part(owned, &extra).await?;
             if Fingerprint::of(&extra) != wanted {
                 return Err(Error::failed(format!(

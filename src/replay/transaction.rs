@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::adapted;
 use super::ahead::Ahead;
 use super::groups::TableRows;
-use super::kept::{self, Found, Kept};
+use super::kept::{self, Found};
 use super::prove::Proof;
 use super::queued::Cleared;
 use super::referenced::Choice;
@@ -106,20 +106,23 @@ impl Steps<'_> {
         let mut proof = None;
         if self.triggers_off() {
             session.disable_triggers().await?;
-            proof = Some(Proof::new(tables.iter().map(|(owned, _)| *owned).collect(), &self.tenant.id));
+            let owned = tables.iter().map(|(owned, _)| *owned).collect();
+            proof = Some(Proof::new(owned, &self.tenant.id, self.run.share));
         }
         let mut work =
             Work { ahead, choice, proof, cleared: Cleared::new(), dropped: vec![], sequences: vec![] };
         for (owned, rows) in tables.iter().copied() {
             self.settle(session, owned, &mut work.choice).await?;
-            let found = match &rows.settled {
-                None => Found::default(),
-                Some(settled) => kept::find(self, session, owned, rows, settled).await?,
+            let mut found = match &rows.settled {
+                None => None,
+                Some(settled) => Some(kept::find(self, session, owned, rows, settled).await?),
             };
-            let kept = found.kept.clone();
-            self.write(session, (owned, rows), kept.clone(), &mut work).await?;
-            self.update(session, (owned, rows), found, work.proof.as_ref(), &mut repairs).await?;
-            self.clear_queues(session, (owned, rows), kept, &work.choice, &mut work.cleared).await?;
+            self.write(session, (owned, rows), found.as_ref(), &mut work).await?;
+            if let Some(found) = &mut found {
+                self.update(session, (owned, rows), found, work.proof.as_ref(), &mut repairs).await?;
+            }
+            let (choice, cleared) = (&work.choice, &mut work.cleared);
+            self.clear_queues(session, (owned, rows), found.as_ref(), choice, cleared).await?;
         }
         let Work { choice, proof, cleared, dropped, sequences, .. } = work;
         session.advance_sequences(&sequences).await?;
@@ -165,7 +168,7 @@ impl Steps<'_> {
         &self,
         session: &mut dyn Session,
         (owned, rows): (&OwnedTable, &TenantTable),
-        kept: Kept,
+        found: Option<&Found>,
         work: &mut Work<'_>,
     ) -> Result<()> {
         let (chunks, before) = match self.planned.adaptations.get(&rows.table) {
@@ -175,10 +178,7 @@ impl Steps<'_> {
                 (chunks, Some(before))
             }
         };
-        let chunks = match &rows.settled {
-            None => chunks,
-            Some(_) => kept::without(chunks, kept),
-        };
+        let chunks = kept::inserted(chunks, found)?;
         let seen = Arc::new(Mutex::new(Seen::new(owned)));
         let mut chunks = work.choice.of(owned, chunks);
         if let Some(proof) = &work.proof {

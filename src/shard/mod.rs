@@ -22,7 +22,7 @@ mod probe;
 pub mod sqlite;
 mod trial;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::ledger::Ledger;
+use crate::memory::Share;
 use crate::model::wire::Tuples;
 pub use crate::model::{Chunk, ChunkStream};
 use crate::model::{
@@ -254,20 +256,16 @@ pub trait Session: Ask {
 
     /// Gives live rows the values of these, found by primary key. Locks them first, and refuses one whose hash is not
     /// among `live`, from which it is taken: such a row has changed since it was read. Only for repairs.
-    async fn update(
-        &mut self,
-        table: &OwnedTable,
-        chunks: ChunkStream,
-        live: &mut HashMap<u128, u64>,
-    ) -> Result<u64>;
+    async fn update(&mut self, table: &OwnedTable, chunks: ChunkStream, live: &mut Ledger) -> Result<u64>;
 
     /// The rows of the tenant that this transaction sees in `table` and that are not among `known`, which says how
-    /// often each hash may occur. All are held in memory.
+    /// often each hash may occur. All are held in memory, as far as `share` goes.
     async fn extra(
         &mut self,
         table: &OwnedTable,
         tenant: &TenantId,
-        known: HashMap<u128, u64>,
+        known: Ledger,
+        share: Share,
     ) -> Result<Tuples>;
 
     /// Deletes these rows of the tenant, each once and only as long as it is as given; returns how many went. Only for
@@ -291,7 +289,7 @@ pub trait Session: Ask {
     }
 
     /// How often each row of the tenant that this transaction sees in `table` occurs, by the hash of its wire form.
-    async fn row_hashes(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<HashMap<u128, u64>>;
+    async fn row_hashes(&mut self, table: &OwnedTable, tenant: &TenantId, share: Share) -> Result<Ledger>;
 
     /// Those of `tables` in which this transaction sees a row of the tenant, in their order. Asked in statements of
     /// [`crate::limits::TABLES_ASKED_MAX`] tables, not one a table: most tenants have no rows in most tables.

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! The manifest is the commit point: before it, an aborted create cannot be mistaken for a snapshot. A create
-//! that fails takes back what it wrote. Memory: a sort buffer, a run being written and a merge take a sixth
-//! each, a part being built and a part being put an eighth each; the rest is for the source's batches.
+//! that fails takes back what it wrote. Memory, without what the program itself takes: a sort buffer, a run being
+//! written and a merge take a sixth each, a part being built and a part being put an eighth each; the rest is for the
+//! source's batches.
 
 use std::pin::pin;
 use std::sync::Mutex;
@@ -30,7 +31,7 @@ use super::sort::{LENGTH_COLUMN, Order, Sorted, Sorter};
 use super::store::Store;
 use crate::bridge;
 use crate::error::{Error, Result};
-use crate::limits::DATA_FILE_BYTES_MAX;
+use crate::limits::{DATA_FILE_BYTES_MAX, MEMORY_BYTES_BASE};
 use crate::model::{
     Disputed, HASH_COLUMN, Rule, ShardName, SnapshotId, TENANT_COLUMN, Table, Tenancy, TenancyError, Ties,
 };
@@ -53,13 +54,15 @@ pub async fn create(
     if !store.files(&folder).await?.is_empty() {
         return Err(exists_already(&id, shard));
     }
+    // Half of it at the least: tests give less than the program itself takes.
+    let memory_bytes = options.memory_bytes.saturating_sub(MEMORY_BYTES_BASE).max(options.memory_bytes / 2);
     let work = Work {
         store,
         folder,
         source,
         progress,
-        sort_bytes: options.memory_bytes / 6,
-        part_bytes_max: DATA_FILE_BYTES_MAX.min(options.memory_bytes / 8),
+        sort_bytes: memory_bytes / 6,
+        part_bytes_max: DATA_FILE_BYTES_MAX.min(memory_bytes / 8),
         written: Mutex::new(Vec::new()),
     };
     let created = work.run(tables, tenancy, options.ties, |tables, tenants, ties, index| {

@@ -88,6 +88,7 @@ impl SnapshotSource {
                 if sender.send(batch).await.is_err() {
                     break;
                 }
+                sender.has_room().await;
             }
             Ok(())
         }))

@@ -74,14 +74,14 @@ impl Surveyed {
                     if tenants.is_some_and(|tenants| tenants.contains(&tenant)) {
                         continue;
                     }
-                    let (key, parent) = (open.key.name, open.key.parent);
+                    let (key, parent) = (open.key.name.clone(), open.key.parent.clone());
                     let reason = match tenants.filter(|tenants| !tenants.is_empty()) {
                         None => Reason::NoParent { key, parent },
                         Some(tenants) => {
                             Reason::Awaits { key, parent, tenants: tenants.iter().cloned().collect() }
                         }
                     };
-                    tallies.add(reason, open.rows, || open.named);
+                    tallies.add(reason, open.rows, || open.named.into());
                 }
                 found.entry((tenant.clone(), table)).or_default().extend(tallies.into_findings());
             }

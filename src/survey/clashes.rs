@@ -2,16 +2,29 @@
 
 use std::collections::HashMap;
 
+use super::keys::salt;
 use super::standing::{Compared, Wanted};
 use crate::error::Result;
-use crate::limits::PARENTS_KNOWN_MAX;
-use crate::model::{Table, TableName, UniqueKey, row_hash, row_name};
+use crate::ledger::Ledger;
+use crate::limits::CLAIMS_NAMED_MAX;
+use crate::memory::Share;
+use crate::model::{Table, UniqueKey, row_hash, row_name};
 use crate::plan::conflict::Reason;
 use crate::shard::Rows;
 
-/// The rows that come back with each value of a key, of all tenants of the list: what values hash to, and who it is.
-#[derive(Default)]
-pub(super) struct Claimed(HashMap<(TableName, String), HashMap<u128, String>>);
+/// The rows that come back with each value of a key, of all tenants of the list: what values hash to, and who the
+/// first of them are.
+pub(super) struct Claimed {
+    values: Ledger,
+    named: HashMap<u128, String>,
+}
+
+impl Claimed {
+    /// None.
+    pub fn new(share: Share) -> Self {
+        Self { values: share.ledger(), named: HashMap::new() }
+    }
+}
 
 /// The unique keys of `live` that the table did not have in the shape in which the rows were taken. Those of a
 /// changed type count too: it may take for equal what was different.
@@ -35,17 +48,18 @@ impl Compared<'_, '_> {
         let (owned, of) = (self.owned, &mut *self.of);
         let rows = Rows { owned, tuples: &wanted.tuples };
         for key in &self.new_keys {
-            let claimed = of.claimed.0.entry((owned.table.name.clone(), key.name.clone())).or_default();
+            let (claimed, salt) = (&mut *of.claimed, salt(&owned.table.name, [&key.name]));
             let values = of.shard.key_values(&rows, key).await?;
             for (place, value) in wanted.places.iter().zip(values) {
                 let Some(value) = value else { continue };
                 let named = row_name(&owned.table, wanted.batch, *place);
-                if let Some(other) = claimed.get(&row_hash(value.as_bytes())) {
+                let hash = row_hash(value.as_bytes()) ^ salt;
+                if claimed.values.change(hash, |_| 1)? > 0 {
+                    let other = claimed.named.get(&hash).map_or("another row", String::as_str);
                     let named = || format!("{named} by {other}, which comes back too");
                     self.tallies.add(Reason::Taken { key: key.name.clone() }, 1, named);
-                } else if claimed.len() < PARENTS_KNOWN_MAX {
-                    let whose = format!("{named} of tenant {}", of.tenant);
-                    claimed.insert(row_hash(value.as_bytes()), whose);
+                } else if claimed.named.len() < CLAIMS_NAMED_MAX {
+                    claimed.named.insert(hash, format!("{named} of tenant {}", of.tenant));
                 }
             }
         }

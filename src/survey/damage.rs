@@ -178,7 +178,7 @@ impl Surveyed {
 
     /// Compares the rows of one tenant, by key.
     async fn look(&self, owned: &OwnedTable, tenant: &TenantId, damage: &mut Damage) -> Result<()> {
-        let mut live = LiveRows::read(self.shard.as_ref(), owned, tenant).await?;
+        let mut live = LiveRows::read(self.shard.as_ref(), owned, tenant, self.share).await?;
         (damage.missing, damage.changed) = (0, 0);
         let mut chunks = extract::tenant_rows(&self.source, &owned.table, tenant).await?;
         while let Some(chunk) = chunks.next().await {
@@ -193,7 +193,9 @@ impl Surveyed {
         // No tenant has what several claimed.
         let unowned = Unowned { source: &self.source, adaptation: None };
         live.forget_disputed(self.shard.as_ref(), owned, tenant, unowned).await?;
-        damage.extra = live.left().values().sum();
+        for entry in live.left()?.entries() {
+            damage.extra += entry?.1 as u64;
+        }
         Ok(())
     }
 }

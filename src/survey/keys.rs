@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::wire::{Tuples, fields, push_tuple};
-use crate::model::{Column, ForeignKey, Table, TypeKind, row_hash};
+use crate::model::{Column, ForeignKey, Table, TableName, TypeKind, row_hash};
 
 /// Some columns of a table's tuples.
 pub struct KeyOf {
@@ -67,6 +67,16 @@ impl KeyOf {
     }
 }
 
+/// What tells apart, by an exclusive or, hashes of values of different columns: one ledger then holds them all.
+pub(super) fn salt<'a>(table: &TableName, names: impl IntoIterator<Item = &'a String>) -> u128 {
+    let mut place = Tuples::default();
+    let names = names.into_iter().map(|name| Some(name.as_bytes()));
+    let whole: Vec<_> =
+        [Some(table.schema.as_bytes()), Some(table.table.as_bytes())].into_iter().chain(names).collect();
+    push_tuple(&mut place, &whole);
+    row_hash(&place.bytes)
+}
+
 /// An integer of two, four or eight bytes in eight.
 fn wide(bytes: &[u8]) -> Option<[u8; 8]> {
     let value = match *bytes {
@@ -123,7 +133,6 @@ fn of_columns(own: &Column, theirs: &Column) -> Likeness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::TableName;
 
     #[test]
     fn bytes_say_of_values_what_their_types_allow() {

@@ -1,6 +1,4 @@
-//! A tenant's live rows of one table, to be compared with the snapshot's. 32 bytes a row are held, and no values.
-
-use std::collections::HashMap;
+//! A tenant's live rows of one table, to be compared with the snapshot's. Hashes are kept, and no values.
 
 use arrow::array::RecordBatch;
 use futures::StreamExt;
@@ -8,17 +6,19 @@ use futures::StreamExt;
 use super::keys::{KeyOf, identity};
 use crate::disputed::Unowned;
 use crate::error::{Error, Result};
+use crate::ledger::Ledger;
+use crate::memory::Share;
 use crate::model::wire::{Tuples, encode};
 use crate::model::{Fingerprint, OwnedTable, Table, TenantId, row_hash};
 use crate::shard::Shard;
 
 /// The tenant's live rows of one table: by key, or as a multiset where there is none.
-#[derive(Default)]
 pub(super) struct LiveRows {
     identity: Option<KeyOf>,
-    by_key: HashMap<u128, u128>,
-    bag: HashMap<u128, u64>,
+    /// The hash of the row with each key; where there is no key, how often each row is live.
+    rows: Ledger,
     all: Fingerprint,
+    share: Share,
 }
 
 /// How a row of the snapshot stands.
@@ -31,21 +31,26 @@ pub(super) enum Stand {
 
 impl LiveRows {
     /// No rows.
-    pub fn none(table: &Table) -> Self {
-        Self { identity: identity(table), ..Self::default() }
+    pub fn none(table: &Table, share: Share) -> Self {
+        Self { identity: identity(table), rows: share.ledger(), all: Fingerprint::default(), share }
     }
 
     /// Reads them.
-    pub async fn read(shard: &dyn Shard, owned: &OwnedTable, tenant: &TenantId) -> Result<Self> {
-        let mut rows = Self::none(&owned.table);
+    pub async fn read(
+        shard: &dyn Shard,
+        owned: &OwnedTable,
+        tenant: &TenantId,
+        share: Share,
+    ) -> Result<Self> {
+        let mut rows = Self::none(&owned.table, share);
         let mut batches = shard.read(owned, tenant).await?;
         while let Some(batch) = batches.next().await {
             for tuple in encoded(&owned.table, &batch?)?.iter() {
                 let hash = row_hash(tuple);
                 rows.all.add(hash);
                 match &rows.identity {
-                    Some(key) => drop(rows.by_key.insert(key.whole(tuple)?, hash)),
-                    None => *rows.bag.entry(hash).or_default() += 1,
+                    Some(key) => drop(rows.rows.change(key.whole(tuple)?, |_| hash)?),
+                    None => rows.rows.add(hash)?,
                 }
             }
         }
@@ -54,22 +59,16 @@ impl LiveRows {
 
     /// Takes the live row out that is the same row.
     pub fn take(&mut self, tuple: &[u8], hash: u128) -> Result<Stand> {
-        if let Some(key) = &self.identity {
-            if self.by_key.is_empty() {
-                return Ok(Stand::Absent);
-            }
-            return Ok(match self.by_key.remove(&key.whole(tuple)?) {
-                None => Stand::Absent,
-                Some(live) if live == hash => Stand::Identical,
-                Some(live) => Stand::Different(live),
-            });
+        if self.all.rows == 0 {
+            return Ok(Stand::Absent);
         }
-        Ok(match self.bag.get_mut(&hash).filter(|left| **left > 0) {
-            None => Stand::Absent,
-            Some(left) => {
-                *left -= 1;
-                Stand::Identical
-            }
+        let Some(key) = &self.identity else {
+            return Ok(if self.rows.take(hash)? { Stand::Identical } else { Stand::Absent });
+        };
+        Ok(match self.rows.change(key.whole(tuple)?, |_| 0)? {
+            0 => Stand::Absent,
+            live if live == hash => Stand::Identical,
+            live => Stand::Different(live),
         })
     }
 
@@ -99,18 +98,16 @@ impl LiveRows {
         tenant: &TenantId,
         unowned: Unowned<'_>,
     ) -> Result<u64> {
-        let mut left = self.left();
-        if left.is_empty() || !unowned.may_dispute(owned) {
+        if !unowned.may_dispute(owned) || self.rows.is_empty()? {
             return Ok(0);
         }
+        let mut left = self.left()?;
         let mut beyond = Tuples::default();
         let mut batches = shard.read(owned, tenant).await?;
         while let Some(batch) = batches.next().await {
             for tuple in encoded(&owned.table, &batch?)?.iter() {
-                if let Some(count) = left.get_mut(&row_hash(tuple)).filter(|count| **count > 0) {
-                    *count -= 1;
-                    beyond.bytes.extend_from_slice(tuple);
-                    beyond.ends.push(beyond.bytes.len());
+                if left.take(row_hash(tuple))? {
+                    self.share.hold(&mut beyond, tuple)?;
                 }
             }
         }
@@ -118,19 +115,23 @@ impl LiveRows {
         for tuple in apart.iter() {
             let hash = row_hash(tuple);
             match &self.identity {
-                Some(key) => drop(self.by_key.remove(&key.whole(tuple)?)),
-                None => *self.bag.entry(hash).or_default() -= 1,
+                Some(key) => drop(self.rows.change(key.whole(tuple)?, |_| 0)?),
+                None => drop(self.rows.take(hash)?),
             }
             self.all.remove(hash);
         }
         Ok(apart.len() as u64)
     }
 
-    /// The hashes of the rows that nothing took.
-    pub fn left(&self) -> HashMap<u128, u64> {
-        let keyed = self.by_key.values().map(|hash| (*hash, 1));
-        let bag = self.bag.iter().map(|(hash, left)| (*hash, *left)).filter(|(_, left)| *left > 0);
-        keyed.chain(bag).collect()
+    /// The hashes of the rows that nothing took, and how often.
+    pub fn left(&self) -> Result<Ledger> {
+        let mut left = self.share.ledger();
+        for entry in self.rows.entries() {
+            let (key, number) = entry?;
+            let (hash, times) = if self.is_keyed() { (number, 1) } else { (key, number) };
+            left.change(hash, |before| before + times)?;
+        }
+        Ok(left)
     }
 }
 

@@ -12,6 +12,7 @@ mod drift;
 pub(crate) mod keys;
 mod live;
 mod matched;
+mod order;
 mod orphans;
 mod questions;
 mod referrers;
@@ -29,6 +30,7 @@ use crate::config::Config;
 use crate::disputed::Unowned;
 use crate::error::{Error, Result};
 use crate::extract;
+use crate::memory::{Memory, Share};
 use crate::missing::missing;
 use crate::model::{
     Belongs, Fingerprint, OwnedTable, QueueLink, ShardName, Table, TableName, TenantId, TypeKind,
@@ -44,6 +46,7 @@ use crate::source::snapshot_store::SnapshotSource;
 use crate::source::{Scan, Source};
 use clashes::Claimed;
 pub use damage::{Damage, DamagedTenant, Look};
+use order::Order;
 use standing::{Comparison, Parents, Scope};
 use tombstones::Erased;
 
@@ -61,7 +64,12 @@ struct Surveyed {
     shard: Arc<dyn Shard>,
     facts: Facts,
     source: SnapshotSource,
+    /// Tenants are looked at one after the other.
+    share: Share,
 }
+
+/// How the rows of each tenant and table stand.
+type Standings = BTreeMap<(TenantId, TableName), Standing>;
 
 /// Which snapshot of each shard.
 #[derive(Clone, Debug)]
@@ -74,7 +82,7 @@ pub enum Pick {
 
 impl Survey {
     /// Opens every shard of the configuration and its snapshot.
-    pub async fn open(config: &Config, store: &Store, pick: &Pick) -> Result<Self> {
+    pub async fn open(config: &Config, store: &Store, pick: &Pick, memory: Memory) -> Result<Self> {
         let (root_shard, root_table) = config.root()?;
         let picked = pick_ids(config, store, pick).await?;
         let mut shards = Vec::new();
@@ -90,6 +98,7 @@ impl Survey {
                 shard,
                 facts,
                 source: SnapshotSource::new(snapshot),
+                share: memory.share(1),
             });
         }
         Ok(Self { root_shard: root_shard.clone(), root_table: root_table.clone(), shards })
@@ -241,20 +250,20 @@ impl Surveyed {
         let comparable = !involved.iter().any(|owned| is_refused(owned) && is_held(owned));
         let mut erased = Erased::new(self, &request.tombstones, &involved)?;
         let strict = self.server_proves(request, involved.iter().filter(|owned| is_held(owned)));
-        let (mut standings, mut parents, mut open) = (BTreeMap::new(), Parents::new(strict), Vec::new());
-        let scope = Scope {
-            shard: self.shard.as_ref(),
-            tables: &self.facts.tables,
-            involved: &involved,
-            queues: &queues,
-            repair: request.repair,
-        };
-        let (mut trial, mut claimed) = (self.shard.trial().await?, Claimed::default());
+        let (mut standings, mut parents, mut open) =
+            (Standings::new(), Parents::new(strict, self.share), Vec::new());
+        let scope = self.scope(&involved, &queues, request);
+        let order = Order::new(&self.facts.tables, &involved);
+        let (mut trial, mut claimed) = (self.shard.trial().await?, Claimed::new(self.share));
         for tenant in tenants {
             let trial = trial.as_deref_mut().map(|trial| -> &mut dyn Trial { trial });
             let mut comparison = comparable
                 .then(|| Comparison::new(scope, tenant, &mut parents, &mut claimed, trial, &mut erased));
-            for (owned, live) in involved.iter().zip(&live) {
+            if let Some(comparison) = &mut comparison {
+                let early = order.early.iter().map(|at| &involved[*at]);
+                self.note_early(early, tenant, &drift, comparison).await?;
+            }
+            for (owned, live) in order.tables.iter().map(|at| (&involved[*at], &live[*at])) {
                 let changed = drift.entry(owned.table.name.clone()).or_default();
                 let live_rows = live.get(tenant).copied().unwrap_or_default();
                 let found =
@@ -268,13 +277,13 @@ impl Surveyed {
             let (left, referrers) = comparison.finish().await?;
             open.push((tenant.clone(), left));
             for (table, finding) in referrers {
-                let standing: &mut Standing = standings.entry((tenant.clone(), table)).or_default();
-                standing.findings.push(finding);
+                standings.entry((tenant.clone(), table)).or_default().findings.push(finding);
             }
         }
+        let place = |found: &TenantTable| names.iter().position(|name| *name == found.table);
+        contents.values_mut().for_each(|tables| tables.sort_by_key(place));
         for (place, findings) in self.awaited(&involved, &drift, &mut erased, open).await? {
-            let standing: &mut Standing = standings.entry(place).or_default();
-            standing.findings.extend(findings);
+            standings.entry(place).or_default().findings.extend(findings);
         }
         progress.finish();
         Ok(ShardFindings {
@@ -377,6 +386,44 @@ impl Surveyed {
         let rows = extract::written_rows(&self.source, adaptation, &live.table, tenant).await?;
         let missing = missing(&mut self.shard.as_ref(), &live, rows).await?;
         Ok(missing.all.rows - missing.rows())
+    }
+
+    /// Notes the keys of the tenant's rows of some tables before any row is looked at. What belongs to whoever
+    /// points at it may stay away, which is found out later.
+    async fn note_early<'t>(
+        &self,
+        early: impl Iterator<Item = &'t OwnedTable>,
+        tenant: &TenantId,
+        drift: &BTreeMap<TableName, TableDrift>,
+        comparison: &mut Comparison<'_>,
+    ) -> Result<()> {
+        let unchanged = TableDrift::default();
+        for owned in early.filter(|owned| owned.owners.belongs == Belongs::ToOne) {
+            let name = &owned.table.name;
+            if self.rows_in_snapshot(tenant, name) == 0 {
+                continue;
+            }
+            let changed = drift.get(name).unwrap_or(&unchanged);
+            let table = self.written(name, changed)?;
+            comparison.note_early(&table, self.rows_to_write(&table, changed, tenant).await?).await?;
+        }
+        Ok(())
+    }
+
+    fn scope<'a>(
+        &'a self,
+        involved: &'a [OwnedTable],
+        queues: &'a [QueueLink],
+        request: &Request,
+    ) -> Scope<'a> {
+        Scope {
+            shard: self.shard.as_ref(),
+            tables: &self.facts.tables,
+            involved,
+            queues,
+            repair: request.repair,
+            share: self.share,
+        }
     }
 
     async fn tenant_table(

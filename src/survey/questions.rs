@@ -4,10 +4,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::keys::{KeyOf, Likeness, likeness};
+use super::keys::{KeyOf, Likeness, likeness, salt};
 use super::standing::{Asked, Compared, Open, Wanted, whose};
 use crate::error::{Error, Result};
-use crate::limits::PARENTS_KNOWN_MAX;
 use crate::model::wire::{Tuples, fields, push_tuple};
 use crate::model::{ForeignKey, OwnedTable, Table, row_hash, row_name, tuple_name};
 use crate::plan::conflict::Reason;
@@ -116,17 +115,12 @@ impl Compared<'_, '_> {
         let columns = KeyOf::new(table, &key.columns);
         let parent = self.of.tables.iter().find(|parent| parent.name == key.parent);
         let likeness = likeness(table, key, parent);
-        let place = (key.parent.clone(), key.parent_columns.clone());
-        let mut target = vec![key.parent_columns.join("\u{0}")];
-        if likeness != Likeness::Exact {
-            // Equal bytes of other types are other values.
-            let types = key.columns.iter().filter_map(|name| table.column(name));
-            target.extend(types.map(|column| column.type_name.clone()));
-        }
-        let target = (key.parent.clone(), target.join("\u{1}"));
-        let open = self.of.open.entry((table.name.clone(), key.name.clone())).or_default();
-        let known = self.of.parents.live.entry(target).or_default();
-        let own = self.of.present.get(&place).filter(|_| likeness > Likeness::Unknown);
+        // Equal bytes of other types are other values.
+        let types = key.columns.iter().filter_map(|name| table.column(name)).map(|column| &column.type_name);
+        let types = types.filter(|_| likeness != Likeness::Exact);
+        let target = salt(&key.parent, key.parent_columns.iter().chain(types));
+        let place = (table.name.clone(), key.name.clone());
+        let by_bytes = likeness > Likeness::Unknown;
         let mut asked: Vec<(u128, usize)> = Vec::new();
         let mut waiting: HashMap<u128, u64> = HashMap::new();
         let mut tuples = Tuples::default();
@@ -136,10 +130,11 @@ impl Compared<'_, '_> {
                 None => Some(row_hash(tuple)),
             };
             let Some(hash) = hash else { continue };
-            if columns.is_some() && known.contains(&hash) || own.is_some_and(|own| own.contains(&hash)) {
+            let is_live = columns.is_some() && self.of.parents.live.contains(&(hash ^ target));
+            if is_live || by_bytes && self.of.is_present(key, hash)? {
                 continue;
             }
-            if let Some(open) = open.get_mut(&hash) {
+            if let Some(open) = self.of.open.get_mut(&place).and_then(|open| open.get_mut(&hash)) {
                 open.rows += 1;
                 continue;
             }
@@ -154,13 +149,12 @@ impl Compared<'_, '_> {
         let rows = Rows { owned: self.owned, tuples: &tuples };
         let answers = self.of.shard.ask(&rows, &Question::NoParent { key, lock: false }).await?;
         let lost: HashSet<usize> = answers.into_iter().map(|answer| answer.row).collect();
-        if known.len() > PARENTS_KNOWN_MAX {
-            known.clear();
-        }
-        let shape = (likeness != Likeness::Exact).then(|| Arc::new(shape_of(self.owned, key)));
-        for ((place, (hash, row)), tuple) in asked.into_iter().enumerate().zip(tuples.iter()) {
-            if !lost.contains(&place) {
-                known.extend(columns.is_some().then_some(hash));
+        let found = asked.iter().enumerate().filter(|(at, _)| columns.is_some() && !lost.contains(at));
+        self.of.parents.are_live(found.map(|(_, (hash, _))| hash ^ target));
+        let key = Arc::new(key.clone());
+        let shape = (likeness != Likeness::Exact).then(|| Arc::new(shape_of(self.owned, &key)));
+        for ((at, (hash, row)), tuple) in asked.into_iter().enumerate().zip(tuples.iter()) {
+            if !lost.contains(&at) {
                 continue;
             }
             let named = row_name(table, wanted.batch, wanted.places[row]);
@@ -172,8 +166,8 @@ impl Compared<'_, '_> {
             };
             let rows = waiting.get(&hash).copied().unwrap_or(1);
             let asked = shape.as_ref().map(|shape| Asked::new(self.owned, shape, tuple)).transpose()?;
-            let by_bytes = likeness > Likeness::Unknown;
-            open.insert(hash, Open { key: key.clone(), rows, named, asked, by_bytes });
+            let key = Arc::clone(&key);
+            self.of.open(&place, hash, Open { key, rows, named: named.into(), asked, by_bytes })?;
         }
         Ok(())
     }

@@ -7,12 +7,14 @@
 //! end of the tenant ─► live rows that point at the former and are none of the latter ─► findings
 //! ```
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
-use super::keys::KeyOf;
+use super::keys::{KeyOf, salt};
 use super::standing::{Tallies, whose};
 use crate::error::Result;
+use crate::ledger::Ledger;
 use crate::limits::KEYS_ASKED_MAX;
+use crate::memory::Share;
 use crate::model::wire::Tuples;
 use crate::model::{ForeignKey, OwnedTable, Owners, Table, TableName, TenantId, row_hash, tuple_name};
 use crate::plan::Repair;
@@ -46,14 +48,23 @@ pub(super) struct Referrers {
     /// Tables in the shape in which their rows are compared.
     known: HashMap<TableName, OwnedTable>,
     /// Live rows of the tenant that do not stay as they are.
-    moving: HashMap<TableName, HashSet<u128>>,
+    moving: Ledger,
+    share: Share,
+    /// Bytes of the rows in `gone`.
+    held: usize,
     /// Rows that go, and rows with a key that changes, by table and, for the latter, the place of the key.
     gone: BTreeMap<(TableName, Option<usize>), Gone>,
 }
 
 impl Referrers {
     /// For a tenant of a shard with these tables.
-    pub fn new(tables: &[Table], involved: &[OwnedTable], repair: Repair, server: bool) -> Self {
+    pub fn new(
+        tables: &[Table],
+        involved: &[OwnedTable],
+        repair: Repair,
+        server: bool,
+        share: Share,
+    ) -> Self {
         let of = |child: &Table| {
             let keys: Vec<Key> =
                 child.all_foreign_keys().map(|key| Key { child: child.clone(), key: key.clone() }).collect();
@@ -66,7 +77,9 @@ impl Referrers {
             server,
             owners: involved.iter().map(|owned| (owned.table.name.clone(), owned.owners.clone())).collect(),
             known: HashMap::new(),
-            moving: HashMap::new(),
+            moving: share.ledger(),
+            share,
+            held: 0,
             gone: BTreeMap::new(),
         }
     }
@@ -77,21 +90,23 @@ impl Referrers {
     }
 
     /// A live row that gets other values.
-    pub fn moves(&mut self, table: &TableName, live: u128) {
-        self.moving.entry(table.clone()).or_default().insert(live);
+    pub fn moves(&mut self, table: &TableName, live: u128) -> Result<()> {
+        self.moving.change(live ^ salt(table, []), |_| 1).map(drop)
     }
 
     /// A live row that the snapshot does not have.
-    pub fn goes(&mut self, owned: &OwnedTable, live: &[u8]) {
+    pub fn goes(&mut self, owned: &OwnedTable, live: &[u8]) -> Result<()> {
         if !self.delete_extra {
-            return;
+            return Ok(());
         }
         let name = &owned.table.name;
-        self.moves(name, row_hash(live));
+        self.moves(name, row_hash(live))?;
         if self.keys.iter().any(|key| key.key.parent == *name) {
+            self.held += self.share.check(self.held + live.len()).map(|()| live.len())?;
             let gone = self.gone.entry((name.clone(), None)).or_default();
             push(&mut gone.tuples, live);
         }
+        Ok(())
     }
 
     /// Whether rows may point at another key of the table than the primary one.
@@ -107,6 +122,7 @@ impl Referrers {
             if columns.whole(live)? == columns.whole(new)? {
                 continue;
             }
+            self.held += self.share.check(self.held + live.len()).map(|()| live.len())?;
             let gone = self.gone.entry((table.name.clone(), Some(place))).or_default();
             gone.rigid = self.server && (key.key.follows || !key.key.deferrable);
             push(&mut gone.tuples, live);
@@ -143,7 +159,7 @@ impl Referrers {
     ) -> Result<()> {
         let owners = self.owners.get(&child.name);
         let child = self.known.get(&child.name).map_or(child, |owned| &owned.table);
-        let moving = self.moving.get(&child.name).filter(|_| !gone.rigid);
+        let salt = salt(&child.name, []);
         let rows: Vec<&[u8]> = gone.tuples.iter().collect();
         for asked in rows.chunks(KEYS_ASKED_MAX) {
             let mut tuples = Tuples::default();
@@ -151,7 +167,7 @@ impl Referrers {
             let question = Question::Referrers { child, owners, key, orphaned: false };
             for answer in shard.ask(&Rows { owned, tuples: &tuples }, &question).await? {
                 let Some(row) = answer.live else { continue };
-                let is_moving = moving.is_some_and(|moving| moving.contains(&row_hash(&row.tuple)));
+                let is_moving = !gone.rigid && self.moving.get(row_hash(&row.tuple) ^ salt)? > 0;
                 if is_moving && row.owners.contains(tenant) {
                     continue;
                 }

@@ -9,8 +9,8 @@
 //! Questions about keys and parents are in `questions.rs`.
 //! ```
 //!
-//! Held in memory: 32 bytes for each live row of the tenant in one table, 16 for each of its rows that a foreign key
-//! can point at, and each distinct key that points elsewhere.
+//! What grows with the tenant is in ledgers: its live rows of one table, and the keys of its own rows that a foreign
+//! key can point at. Each distinct key that points elsewhere is held in memory, up to a bound.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -19,18 +19,20 @@ use arrow::array::RecordBatch;
 use futures::StreamExt;
 
 use super::clashes::{self, Claimed};
-use super::keys::KeyOf;
+use super::keys::{KeyOf, salt};
 use super::live::{LiveRows, Stand, encoded};
 use super::orphans::{self, Hop};
 use super::referrers::Referrers;
 use super::tombstones::Erased;
 use crate::disputed::Unowned;
-use crate::error::Result;
-use crate::limits::DIFFERENCES_NAMED_MAX;
+use crate::error::{Error, Result};
+use crate::ledger::Ledger;
+use crate::limits::{DIFFERENCES_NAMED_MAX, OPEN_REFERENCE_BYTES, SET_ENTRY_BYTES};
+use crate::memory::Share;
 use crate::model::wire::Tuples;
 use crate::model::{
-    Belongs, Chunk, ForeignKey, OwnedTable, QueueLink, Table, TableName, TenantId, UniqueKey, row_hash,
-    row_name,
+    Belongs, Chunk, ChunkStream, ForeignKey, OwnedTable, QueueLink, Table, TableName, TenantId, UniqueKey,
+    row_hash, row_name,
 };
 use crate::plan::Repair;
 use crate::plan::conflict::{Finding, Reason, RowHash, Standing};
@@ -39,15 +41,40 @@ use crate::shard::{Question, Rows, Shard, Trial};
 /// What foreign keys may point at beside a tenant's own rows.
 pub(super) struct Parents {
     /// Keys of live rows that were asked for once: they need not be asked for again for the next tenant.
-    pub live: HashMap<(TableName, String), HashSet<u128>>,
+    pub live: HashSet<u128>,
     /// Whether keys that are NOT VALID must hold as well, as they must where triggers are on.
     pub strict: bool,
+    /// References that nothing answers, of all tenants: what they take, in bytes.
+    open_bytes: usize,
+    share: Share,
 }
 
 impl Parents {
     /// `strict`: whether keys that are NOT VALID must hold as well.
-    pub fn new(strict: bool) -> Self {
-        Self { live: HashMap::new(), strict }
+    pub fn new(strict: bool, share: Share) -> Self {
+        Self { live: HashSet::new(), strict, open_bytes: 0, share }
+    }
+
+    /// Remembers keys of live rows; all that were known are forgotten where there is no room.
+    pub fn are_live(&mut self, keys: impl Iterator<Item = u128>) {
+        if self.live.len() * SET_ENTRY_BYTES > self.share.part_bytes() {
+            self.live = HashSet::new();
+        }
+        self.live.extend(keys);
+    }
+
+    /// Makes room for one more reference that nothing answers.
+    fn open(&mut self, tenant: &TenantId, open: &Open) -> Result<()> {
+        let asked = open.asked.as_ref().map_or(0, |asked| asked.tuple.len());
+        self.open_bytes += OPEN_REFERENCE_BYTES + open.named.len() + asked;
+        if self.open_bytes <= self.share.part_bytes() {
+            return Ok(());
+        }
+        let (child, parent) = (&open.named, &open.key.parent);
+        Err(Error::refused(format!(
+            "unable to plan tenant '{tenant}': too many of its rows point at rows that are not there ({child} of '{parent}', and others)"
+        ))
+        .hint("leave it out of the list, or give the plan more memory with --memory"))
     }
 }
 
@@ -65,6 +92,7 @@ pub(super) struct Scope<'a> {
     pub queues: &'a [QueueLink],
     /// Whether rows that are live with other values are written too.
     pub repair: Option<Repair>,
+    pub share: Share,
 }
 
 /// One tenant in one shard.
@@ -82,18 +110,23 @@ pub(super) struct Comparison<'a> {
     erased: &'a mut Erased,
     /// Of a repair.
     referrers: Option<Referrers>,
-    /// Keys of the tenant's own rows that some foreign key may point at.
-    pub present: HashMap<(TableName, Vec<String>), HashSet<u128>>,
+    /// What foreign keys point at: columns of a table, and what tells their keys from others.
+    pointed_at: HashMap<(TableName, Vec<String>), u128>,
+    /// Keys of the tenant's own rows there.
+    present: Ledger,
+    /// Tables whose keys are all known already.
+    noted: HashSet<TableName>,
+    share: Share,
     /// References that nothing live answers: by table, key and hash.
     pub open: BTreeMap<(TableName, String), HashMap<u128, Open>>,
 }
 
 /// A reference that nothing answers so far.
 pub(super) struct Open {
-    pub key: ForeignKey,
+    pub key: Arc<ForeignKey>,
     /// Rows that hold it, and the first of them by name.
     pub rows: u64,
-    pub named: String,
+    pub named: Box<str>,
     /// The first of them, where only the database can tell who answers it.
     pub asked: Option<Asked>,
     /// Whether a parent of the same bytes is the one that is meant.
@@ -116,15 +149,15 @@ impl<'a> Comparison<'a> {
         trial: Option<&'a mut dyn Trial>,
         erased: &'a mut Erased,
     ) -> Self {
-        let Scope { shard, tables, involved, queues, repair } = scope;
-        let referrers = repair.map(|repair| Referrers::new(tables, involved, repair, parents.strict));
+        let Scope { shard, tables, involved, queues, repair, share } = scope;
+        let referrers = repair.map(|repair| Referrers::new(tables, involved, repair, parents.strict, share));
         let is_involved = |name: &TableName| involved.iter().any(|owned| owned.table.name == *name);
-        let keys = tables.iter().filter(|table| is_involved(&table.name)).flat_map(|table| {
-            table.foreign_keys.iter().chain(table.partition_keys.iter().map(|part| &part.key))
-        });
-        let present = keys
+        let keys = tables.iter().filter(|table| is_involved(&table.name)).flat_map(Table::all_foreign_keys);
+        let pointed_at = keys
             .filter(|key| is_involved(&key.parent))
-            .map(|key| ((key.parent.clone(), key.parent_columns.clone()), HashSet::new()))
+            .map(|key| {
+                ((key.parent.clone(), key.parent_columns.clone()), salt(&key.parent, &key.parent_columns))
+            })
             .collect();
         Self {
             shard,
@@ -137,7 +170,10 @@ impl<'a> Comparison<'a> {
             claimed,
             erased,
             referrers,
-            present,
+            pointed_at,
+            present: share.ledger(),
+            noted: HashSet::new(),
+            share,
             open: BTreeMap::new(),
         }
     }
@@ -155,8 +191,8 @@ impl<'a> Comparison<'a> {
             referrers.knows(owned);
         }
         let live = match live_rows {
-            0 => LiveRows::none(table),
-            _ => LiveRows::read(self.shard, owned, self.tenant).await?,
+            0 => LiveRows::none(table, self.share),
+            _ => LiveRows::read(self.shard, owned, self.tenant, self.share).await?,
         };
         let keys = table.primary().into_iter().chain(table.unique_keys.iter().cloned());
         let own_column = owned.owners.only().filter(|way| way.steps.is_empty()).map(|way| &way.column);
@@ -182,15 +218,61 @@ impl<'a> Comparison<'a> {
             Some(referrers) => referrers.finish(self.shard, self.tenant).await?,
             None => Vec::new(),
         };
-        let is_there = |hash: &u128, open: &Open| {
-            let place = (open.key.parent.clone(), open.key.parent_columns.clone());
-            self.present.get(&place).is_some_and(|keys| keys.contains(hash))
-        };
-        let left = self.open.into_iter().map(|((table, _), open)| {
-            let left = open.into_iter().filter(|(hash, open)| !(open.by_bytes && is_there(hash, open)));
-            (table, left.collect())
-        });
-        Ok((Unanswered(left.collect()), referrers))
+        let mut unanswered = Vec::new();
+        for ((table, _), open) in std::mem::take(&mut self.open) {
+            let mut left = Vec::new();
+            for (hash, open) in open {
+                if !(open.by_bytes && self.is_present(&open.key, hash)?) {
+                    left.push((hash, open));
+                }
+            }
+            unanswered.push((table, left));
+        }
+        Ok((Unanswered(unanswered), referrers))
+    }
+
+    /// Whether a row of the tenant has the key that a reference of this hash points at.
+    pub fn is_present(&self, key: &ForeignKey, hash: u128) -> Result<bool> {
+        let place = (key.parent.clone(), key.parent_columns.clone());
+        match self.pointed_at.get(&place) {
+            Some(salt) => Ok(self.present.get(hash ^ salt)? > 0),
+            None => Ok(false),
+        }
+    }
+
+    /// Notes a reference that nothing answers so far.
+    pub fn open(&mut self, place: &(TableName, String), hash: u128, open: Open) -> Result<()> {
+        self.parents.open(self.tenant, &open)?;
+        self.open.entry(place.clone()).or_default().insert(hash, open);
+        Ok(())
+    }
+
+    /// Notes the keys of all rows of a table, before any of them is looked at.
+    pub async fn note_early(&mut self, table: &Table, mut chunks: ChunkStream) -> Result<()> {
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk?;
+            let erased = self.erased.rows(table, &chunk.batch);
+            self.note_present(table, &chunk.tuples, |row| !erased.contains(&row))?;
+        }
+        self.noted.insert(table.name.clone());
+        Ok(())
+    }
+
+    fn note_present(
+        &mut self,
+        table: &Table,
+        tuples: &Tuples,
+        is_present: impl Fn(usize) -> bool,
+    ) -> Result<()> {
+        for ((_, columns), salt) in self.pointed_at.iter().filter(|((name, _), _)| *name == table.name) {
+            let Some(key) = KeyOf::new(table, columns) else { continue };
+            for (_, tuple) in tuples.iter().enumerate().filter(|(row, _)| is_present(*row)) {
+                if let Some(hash) = key.reference(tuple)? {
+                    self.present.change(hash ^ salt, |_| 1)?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -256,7 +338,10 @@ impl Compared<'_, '_> {
         let table = &self.owned.table;
         let erased = self.of.erased.rows(table, &chunk.batch);
         let (live, away) = self.left_alone(chunk).await?;
-        self.note_present(&chunk.tuples, |row| !erased.contains(&row) && !away.contains(&row))?;
+        if !self.of.noted.contains(&table.name) {
+            let is_present = |row: usize| !erased.contains(&row) && !away.contains(&row);
+            self.of.note_present(table, &chunk.tuples, is_present)?;
+        }
         let (mut absent, mut changed) = (Wanted::of(&chunk.batch), Wanted::of(&chunk.batch));
         for (row, tuple) in chunk.tuples.iter().enumerate() {
             let hash = row_hash(tuple);
@@ -282,7 +367,7 @@ impl Compared<'_, '_> {
                     self.standing.different += 1;
                     self.standing.changed.add(hash);
                     if let Some(referrers) = &mut self.of.referrers {
-                        referrers.moves(&table.name, live);
+                        referrers.moves(&table.name, live)?;
                         changed.push(row, tuple);
                     }
                     Reason::Different
@@ -311,11 +396,13 @@ impl Compared<'_, '_> {
 
     /// Ends the table.
     pub async fn finish(mut self) -> Result<Standing> {
-        let mut left = self.live.left();
+        let mut left = self.live.left()?;
         self.standing.live = self.live.all();
-        self.standing.ghosts = left.values().sum();
-        let extra = left.iter().flat_map(|(hash, count)| std::iter::repeat_n(*hash, *count as usize));
-        extra.for_each(|hash| self.standing.extra.add(hash));
+        for entry in left.entries() {
+            let (hash, times) = entry?;
+            (0..times).for_each(|_| self.standing.extra.add(hash));
+        }
+        self.standing.ghosts = self.standing.extra.rows;
         self.standing.is_keyed = self.live.is_keyed();
         if self.standing.ghosts > 0 {
             self.name_ghosts(&mut left).await?;
@@ -324,30 +411,17 @@ impl Compared<'_, '_> {
         Ok(self.standing)
     }
 
-    async fn name_ghosts(&mut self, left: &mut HashMap<u128, u64>) -> Result<()> {
+    async fn name_ghosts(&mut self, left: &mut Ledger) -> Result<()> {
         let mut batches = self.of.shard.read(self.owned, self.of.tenant).await?;
         while let Some(batch) = batches.next().await {
             let batch = batch?;
             for (row, tuple) in encoded(&self.owned.table, &batch)?.iter().enumerate() {
-                if let Some(count) = left.get_mut(&row_hash(tuple)).filter(|count| **count > 0) {
-                    *count -= 1;
+                if left.take(row_hash(tuple))? {
                     self.tallies.add(Reason::Ghost, 1, || row_name(&self.owned.table, &batch, row));
                     if let Some(referrers) = &mut self.of.referrers {
-                        referrers.goes(self.owned, tuple);
+                        referrers.goes(self.owned, tuple)?;
                     }
                 }
-            }
-        }
-        Ok(())
-    }
-
-    fn note_present(&mut self, tuples: &Tuples, is_present: impl Fn(usize) -> bool) -> Result<()> {
-        let table = &self.owned.table;
-        let pointed_at = self.of.present.iter_mut().filter(|((name, _), _)| *name == table.name);
-        for ((_, columns), keys) in pointed_at {
-            let Some(key) = KeyOf::new(table, columns) else { continue };
-            for (_, tuple) in tuples.iter().enumerate().filter(|(row, _)| is_present(*row)) {
-                keys.extend(key.reference(tuple)?);
             }
         }
         Ok(())

@@ -8,7 +8,9 @@ use futures::{StreamExt, stream::BoxStream};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::ledger::Ledger;
 use crate::limits::DIFFERENCES_NAMED_MAX;
+use crate::memory::Share;
 use crate::model::{Table, row_hash, row_name, wire};
 
 /// One row that differs.
@@ -48,23 +50,35 @@ impl fmt::Display for Difference {
 
 type Batches = BoxStream<'static, Result<RecordBatch>>;
 
-/// How often each row occurs on the snapshot's side minus on the shard's; rows that cancel out are gone. 17 bytes a
-/// row and no values, so that a large tenant fits in memory.
-#[derive(Default)]
-pub struct Balance(HashMap<u128, i64>);
+/// How often each row occurs on the snapshot's side minus on the shard's, by its hash; rows that cancel out are gone.
+pub struct Balance {
+    rows: Ledger,
+    share: Share,
+}
+
+/// Counts go below zero: numbers wrap.
+fn plus(number: u128, weight: i64) -> u128 {
+    number.wrapping_add_signed(weight.into())
+}
+
+/// How often, on the side of `weight`'s sign.
+fn times(number: u128, weight: i64) -> u128 {
+    let number = number.cast_signed() * i128::from(weight.signum());
+    number.max(0).unsigned_abs()
+}
 
 impl Balance {
+    /// Of no rows.
+    pub fn new(share: Share) -> Self {
+        Self { rows: share.ledger(), share }
+    }
+
     /// Counts the rows of a stream, `weight` each.
     pub async fn count(&mut self, table: &Table, mut rows: Batches, weight: i64) -> Result<()> {
         while let Some(batch) = rows.next().await {
             let tuples = encode(table, &batch?)?;
             for tuple in tuples.iter() {
-                let hash = row_hash(tuple);
-                let left = self.0.entry(hash).or_default();
-                *left += weight;
-                if *left == 0 {
-                    self.0.remove(&hash);
-                }
+                self.rows.change(row_hash(tuple), |number| plus(number, weight))?;
             }
         }
         Ok(())
@@ -75,12 +89,8 @@ impl Balance {
         let mut beyond = wire::Tuples::default();
         while let Some(batch) = rows.next().await {
             for tuple in encode(table, &batch?)?.iter() {
-                match self.0.get_mut(&row_hash(tuple)).filter(|left| **left > 0) {
-                    Some(left) => *left -= 1,
-                    None => {
-                        beyond.bytes.extend_from_slice(tuple);
-                        beyond.ends.push(beyond.bytes.len());
-                    }
+                if !self.rows.take(row_hash(tuple))? {
+                    self.share.hold(&mut beyond, tuple)?;
                 }
             }
         }
@@ -88,29 +98,27 @@ impl Balance {
     }
 
     /// Takes back the count of rows that do not count, by their hashes.
-    pub fn discount(&mut self, rows: &[u128], weight: i64) {
+    pub fn discount(&mut self, rows: &[u128], weight: i64) -> Result<()> {
         for hash in rows {
-            *self.0.entry(*hash).or_default() -= weight;
+            self.rows.change(*hash, |number| plus(number, -weight))?;
         }
+        Ok(())
     }
 
     /// Rows of a stream that stay uncancelled on the side of `weight`'s sign, a few at the most.
     pub async fn unmatched(&self, table: &Table, mut rows: Batches, weight: i64) -> Result<Vec<Row>> {
-        let mut left: HashMap<u128, i64> = self
-            .0
-            .iter()
-            .filter(|(_, count)| **count * weight > 0)
-            .map(|(hash, count)| (*hash, count.abs()))
-            .collect();
+        let mut named: HashMap<u128, u128> = HashMap::new();
         let mut found = Vec::new();
         while let Some(batch) = rows.next().await {
             let batch = batch?;
             let tuples = encode(table, &batch)?;
             for (index, tuple) in tuples.iter().enumerate() {
-                let Some(count) = left.get_mut(&row_hash(tuple)).filter(|count| **count > 0) else {
+                let hash = row_hash(tuple);
+                let times = times(self.rows.get(hash)?, weight);
+                if times <= named.get(&hash).copied().unwrap_or_default() {
                     continue;
-                };
-                *count -= 1;
+                }
+                *named.entry(hash).or_default() += 1;
                 found.push(Row::new(table, &batch, index, tuple)?);
                 if found.len() >= DIFFERENCES_NAMED_MAX {
                     return Ok(found);

@@ -13,6 +13,7 @@ use crate::disputed::Unowned;
 use crate::error::{Error, Result};
 use crate::extract;
 use crate::limits::DIFFERENCES_NAMED_MAX;
+use crate::memory::Share;
 use crate::missing::primary_key;
 use crate::model::adapt::Adaptation;
 use crate::model::{Belongs, Fingerprint, OwnedTable, Table, TenantId, row_hash, row_name, wire};
@@ -65,6 +66,7 @@ pub async fn independent(
     shard: &dyn Shard,
     tables: &[Expected<'_>],
     tenant: &TenantId,
+    share: Share,
     progress: &dyn Progress,
 ) -> Result<Verdict> {
     let mut verdicts = Vec::with_capacity(tables.len());
@@ -84,10 +86,10 @@ pub async fn independent(
         let mut found = fingerprint(&owned.table, shard.read(owned, tenant).await?).await?;
         let mut differences = Vec::new();
         if found != expected.live {
-            let disputed = disputed(source, shard, expected, tenant).await?;
+            let disputed = disputed(source, shard, expected, tenant, share).await?;
             disputed.iter().for_each(|hash| found.remove(*hash));
             if found != expected.live {
-                differences = name_differences(source, shard, expected, tenant, &disputed).await?;
+                differences = name_differences(source, shard, expected, tenant, share, &disputed).await?;
             }
         }
         progress.advance(found.rows, 0);
@@ -169,13 +171,14 @@ async fn disputed(
     shard: &dyn Shard,
     expected: &Expected<'_>,
     tenant: &TenantId,
+    share: Share,
 ) -> Result<Vec<u128>> {
     let (owned, table) = (expected.owned, &expected.owned.table);
     let unowned = Unowned { source, adaptation: expected.adaptation };
     if !unowned.may_dispute(owned) {
         return Ok(Vec::new());
     }
-    let mut balance = Balance::default();
+    let mut balance = Balance::new(share);
     balance.count(table, expected.rows(source, tenant).await?, 1).await?;
     let extra = balance.beyond(table, shard.read(owned, tenant).await?).await?;
     let (apart, _) = unowned.part(owned, &extra).await?;
@@ -187,13 +190,14 @@ async fn name_differences(
     shard: &dyn Shard,
     expected: &Expected<'_>,
     tenant: &TenantId,
+    share: Share,
     disputed: &[u128],
 ) -> Result<Vec<super::Difference>> {
     let (owned, table) = (expected.owned, &expected.owned.table);
-    let mut balance = Balance::default();
+    let mut balance = Balance::new(share);
     balance.count(table, expected.rows(source, tenant).await?, 1).await?;
     balance.count(table, shard.read(owned, tenant).await?, -1).await?;
-    balance.discount(disputed, -1);
+    balance.discount(disputed, -1)?;
     let missing = balance.unmatched(table, expected.rows(source, tenant).await?, 1).await?;
     let extra = balance.unmatched(table, shard.read(owned, tenant).await?, -1).await?;
     Ok(pair(table, missing, extra))

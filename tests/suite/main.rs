@@ -29,6 +29,7 @@ mod init;
 mod interrupt;
 mod keys;
 mod many_tables;
+mod memory;
 mod ownership;
 mod pgbench;
 mod postgres {

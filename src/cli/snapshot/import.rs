@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::super::output::Output;
 use super::super::request::tenant_list;
-use super::super::settings::{StoreArgs, instant, memory};
+use super::super::settings::{MemoryArgs, StoreArgs, instant};
 use super::summary;
 use crate::config::Config;
 use crate::error::{EXIT_OK, Error, Result};
@@ -44,9 +44,8 @@ pub struct Import {
     /// Days during which the snapshot cannot be pruned
     #[arg(long, value_name = "DAYS", default_value_t = RETAIN_DAYS_DEFAULT)]
     retain_days: u32,
-    /// Memory for rows in flight and, a quarter of it, for keys
-    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = memory)]
-    memory: usize,
+    #[command(flatten)]
+    memory: MemoryArgs,
 }
 
 impl Import {
@@ -65,14 +64,15 @@ impl Import {
             tables: facts.tables,
             observed: !settings.url.is_postgres(),
         };
-        let keys_bytes_max = self.memory / IMPORT_KEYS_DIVISOR;
+        let memory_bytes = self.memory.memory().bytes();
+        let keys_bytes_max = memory_bytes / IMPORT_KEYS_DIVISOR;
         let source = ParquetSource::open(&self.from, origin, &settings.tenancy, &tenants, keys_bytes_max)?;
         let ignored = |entry: &String| {
             output.talk(&format!("note: '{entry}' is no table of shard '{name}' and is left out"))
         };
         source.ignored().iter().for_each(ignored);
         let options = CreateOptions {
-            memory_bytes: self.memory - keys_bytes_max,
+            memory_bytes: memory_bytes - keys_bytes_max,
             retain_days: self.retain_days,
             ties: false,
         };

@@ -8,10 +8,10 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use super::output::Output;
-use super::settings::{StoreArgs, memory};
+use super::settings::{MemoryArgs, StoreArgs};
 use crate::config::Config;
 use crate::error::{EXIT_DIFFERENCES, EXIT_OK, Error, Result};
-use crate::limits::{JOBS_DEFAULT, MEMORY_BYTES_DEFAULT, RETAIN_DAYS_DEFAULT};
+use crate::limits::{JOBS_DEFAULT, RETAIN_DAYS_DEFAULT};
 use crate::model::{ShardName, SnapshotId};
 use crate::report;
 use crate::snapshot::{self, CreateOptions, Snapshot, Store};
@@ -48,9 +48,8 @@ struct Create {
     /// Days during which the snapshot cannot be pruned
     #[arg(long, value_name = "DAYS", default_value_t = RETAIN_DAYS_DEFAULT)]
     retain_days: u32,
-    /// Memory for rows in flight
-    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = memory)]
-    memory: usize,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// Do not count the rows of one tenant that point at rows of another
     #[arg(long)]
     no_ties: bool,
@@ -121,8 +120,8 @@ async fn create(args: Create, config: &Config, output: &Output) -> Result<u8> {
     } else {
         args.shard.iter().map(ShardName::new).collect()
     };
-    let options =
-        CreateOptions { memory_bytes: args.memory, retain_days: args.retain_days, ties: !args.no_ties };
+    let memory_bytes = args.memory.memory().bytes();
+    let options = CreateOptions { memory_bytes, retain_days: args.retain_days, ties: !args.no_ties };
     let progress = output.progress();
     let mut summaries = Vec::new();
     for name in &wanted {
@@ -203,5 +202,3 @@ async fn prune(args: Prune, config: &Config, output: &Output) -> Result<u8> {
     output.result(|| report::text::pruned(&report), &report)?;
     Ok(EXIT_OK)
 }
-
-const _: () = assert!(MEMORY_BYTES_DEFAULT == 512 << 20, "the default of --memory is written out above");

@@ -8,7 +8,6 @@
 //! when the stream is first polled, so that streams may be opened together and read one by one. Dropping the
 //! stream closes the queue, which ends the task and with it the SELECT.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::ops::DerefMut;
 use std::sync::Arc;
@@ -17,7 +16,6 @@ use arrow::array::{RecordBatch, StringBuilder};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
-use tokio::sync::mpsc;
 use tokio::task::JoinError;
 
 use super::error::explain;
@@ -25,9 +23,12 @@ use super::owner::Select;
 use super::values::{RowEncoder, ValueError};
 use crate::bridge::compute;
 use crate::error::{Error, Result};
+use crate::ledger::Ledger;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, QUEUE_BATCHES_MAX};
+use crate::memory::Share;
 use crate::model::wire::{Decoder, Tuples};
 use crate::model::{Fingerprint, Table, TableName, row_hash};
+use crate::queue::{Sender, Weigh, queue};
 
 /// Batches that are decoded at a time.
 const DECODED_AT_ONCE: usize = 2;
@@ -37,6 +38,12 @@ const DECODED_AT_ONCE: usize = 2;
 struct OwnedTuples {
     tuples: Tuples,
     owners: StringBuilder,
+}
+
+impl Weigh for OwnedTuples {
+    fn weight(&self) -> usize {
+        self.tuples.bytes.len()
+    }
 }
 
 /// Runs a SELECT made by [`super::owner::select_rows`] on the connection that `acquire` gives, and decodes
@@ -51,7 +58,7 @@ where
 {
     let reader_table = table.clone();
     let start = async move {
-        let (sender, receiver) = mpsc::channel(QUEUE_BATCHES_MAX);
+        let (sender, receiver) = queue(QUEUE_BATCHES_MAX);
         let task = tokio::spawn(produce(acquire, reader_table, select, sender));
         stream::unfold(Some((receiver, task)), |state| async move {
             let (mut receiver, task) = state?;
@@ -80,7 +87,7 @@ async fn produce<C>(
     acquire: impl Future<Output = Result<C>> + Send,
     table: Arc<Table>,
     select: Select,
-    sender: mpsc::Sender<Result<OwnedTuples>>,
+    sender: Sender<Result<OwnedTuples>>,
 ) where
     C: DerefMut<Target = SqliteConnection> + Send,
 {
@@ -118,7 +125,11 @@ pub async fn fingerprint(
     select: Select,
 ) -> Result<Fingerprint> {
     let mut total = Fingerprint::default();
-    hashes(connection, table, select, |hash| total.add(hash)).await?;
+    let add = |hash| {
+        total.add(hash);
+        Ok(())
+    };
+    hashes(connection, table, select, add).await?;
     Ok(total)
 }
 
@@ -127,7 +138,7 @@ pub async fn hashes(
     connection: &mut SqliteConnection,
     table: &Table,
     select: Select,
-    mut seen: impl FnMut(u128) + Send,
+    mut seen: impl FnMut(u128) -> Result<()> + Send,
 ) -> Result<()> {
     let hashes = |tuples: Tuples| tuples.iter().map(row_hash).collect::<Vec<u128>>();
     let encoder = RowEncoder::new(table, 0);
@@ -138,11 +149,10 @@ pub async fn hashes(
         encoder.push(&row, &mut tuples).map_err(|error| unreadable(&table.name, error))?;
         if is_full(&tuples) {
             let full = std::mem::take(&mut tuples);
-            compute(move || hashes(full)).await?.into_iter().for_each(&mut seen);
+            compute(move || hashes(full)).await?.into_iter().try_for_each(&mut seen)?;
         }
     }
-    compute(move || hashes(tuples)).await?.into_iter().for_each(&mut seen);
-    Ok(())
+    compute(move || hashes(tuples)).await?.into_iter().try_for_each(&mut seen)
 }
 
 /// The rows of such a SELECT that are not among `known`, which says how often each hash may occur.
@@ -150,7 +160,8 @@ pub async fn extra(
     connection: &mut SqliteConnection,
     table: &Table,
     select: Select,
-    mut known: HashMap<u128, u64>,
+    mut known: Ledger,
+    share: Share,
 ) -> Result<Tuples> {
     let encoder = RowEncoder::new(table, 0);
     let mut extra = Tuples::default();
@@ -159,12 +170,8 @@ pub async fn extra(
     while let Some(row) = rows.try_next().await.map_err(|error| unreadable(&table.name, error))? {
         let mut tuple = Tuples::default();
         encoder.push(&row, &mut tuple).map_err(|error| unreadable(&table.name, error))?;
-        match known.get_mut(&row_hash(&tuple.bytes)).filter(|left| **left > 0) {
-            Some(left) => *left -= 1,
-            None => {
-                extra.bytes.extend_from_slice(&tuple.bytes);
-                extra.ends.push(extra.bytes.len());
-            }
+        if !known.take(row_hash(&tuple.bytes))? {
+            share.hold(&mut extra, &tuple.bytes)?;
         }
     }
     Ok(extra)

@@ -175,5 +175,7 @@ async fn send(table: &Arc<Table>, tenant: &TenantId, tuples: Tuples, sender: &Ba
     let batch = compute(decode)
         .await?
         .map_err(|error| Error::failed(format!("unable to read table '{}'", table.name)).because(error))?;
-    Ok(sender.send(Ok(batch)).await.is_ok())
+    let is_wanted = sender.send(Ok(batch)).await.is_ok();
+    sender.has_room().await;
+    Ok(is_wanted)
 }

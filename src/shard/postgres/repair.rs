@@ -4,8 +4,6 @@
 //! Live rows are locked and read again before they are overwritten: what changed since the plan read them is refused
 //! and never lost, and nothing can change until the commit.
 
-use std::collections::HashMap;
-
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
@@ -15,6 +13,7 @@ use crate::database::postgres::error::failure;
 use crate::database::postgres::owner::ROW;
 use crate::database::postgres::relation::{self, Relation, RowType};
 use crate::error::{Error, Result};
+use crate::ledger::Ledger;
 use crate::model::wire::Tuples;
 use crate::model::{Table, TableName, quote_identifier, row_hash, tuple_name};
 
@@ -25,16 +24,13 @@ pub struct Repair<'a> {
     pub table: &'a Table,
 }
 
-/// How often each row may be met, by its hash.
-type Bag = HashMap<u128, u64>;
-
 impl Repair<'_> {
     /// Gives the live rows of the same keys, which must be among `live`, the values of these.
     pub async fn update(
         &self,
         connection: &mut PgConnection,
         tuples: &Tuples,
-        live: &mut Bag,
+        live: &mut Ledger,
     ) -> Result<u64> {
         let table = self.table;
         let unable = |error| failure(format!("unable to update rows of table '{}'", table.name), error);
@@ -79,8 +75,9 @@ impl Repair<'_> {
         let row_type = self.row_types.get(connection, self.relations, &table.name).await?;
         let item = self.relations.from_item(&table.name)?;
         if !table.primary_key.is_empty() {
-            let mut live = Bag::new();
-            tuples.iter().for_each(|tuple| *live.entry(row_hash(tuple)).or_default() += 1);
+            // As many as the rows, which are held in memory: nothing of it goes to a file.
+            let mut live = Ledger::new(usize::MAX);
+            tuples.iter().try_for_each(|tuple| live.add(row_hash(tuple)))?;
             self.lock(connection, tuples, &mut live).await?;
         }
         let mut deleted = 0;
@@ -101,7 +98,7 @@ impl Repair<'_> {
 
     /// Locks the live rows of the same keys until the end of the transaction. They are read with the lock held: each
     /// must be among `live`.
-    async fn lock(&self, connection: &mut PgConnection, tuples: &Tuples, live: &mut Bag) -> Result<()> {
+    async fn lock(&self, connection: &mut PgConnection, tuples: &Tuples, live: &mut Ledger) -> Result<()> {
         let table = self.table;
         let unable = |error| failure(format!("unable to lock rows of table '{}'", table.name), error);
         let row_type = self.row_types.get(connection, self.relations, &table.name).await?;
@@ -116,9 +113,8 @@ impl Repair<'_> {
             let query = relation.bound(AssertSqlSafe(sql));
             for row in query.fetch_all(&mut *connection).await.map_err(unable)? {
                 let found = relation::tuple_at(&row, 0).map_err(unable)?.unwrap_or_default();
-                match live.get_mut(&row_hash(&found)).filter(|left| **left > 0) {
-                    Some(left) => *left -= 1,
-                    None => return Err(changed_since(table, &found)),
+                if !live.take(row_hash(&found))? {
+                    return Err(changed_since(table, &found));
                 }
             }
         }

@@ -32,7 +32,11 @@ use crate::database::postgres::owner::{self, TENANT_FROM_SETTING, TENANT_SETTING
 use crate::database::postgres::pool::{Lease, Pool};
 use crate::database::postgres::tuples::{HEADER, TRAILER, TupleReader};
 use crate::error::{Error, Result};
-use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, LOCK_TIMEOUT, RETRY_DELAY, TABLES_ASKED_MAX};
+use crate::ledger::Ledger;
+use crate::limits::{
+    BATCH_BYTES_MAX, BATCH_ROWS_MAX, LOCK_TIMEOUT, PIECE_BYTES_HELD_MAX, RETRY_DELAY, TABLES_ASKED_MAX,
+};
+use crate::memory::Share;
 use crate::model::wire::Tuples;
 use crate::model::{
     Fingerprint, ForeignKey, OwnedTable, PlanHash, QueueLink, Sequence, TableName, TenantId, UniqueKey,
@@ -217,7 +221,7 @@ impl Session for PostgresSession {
         &mut self,
         table: &OwnedTable,
         mut chunks: ChunkStream,
-        live: &mut HashMap<u128, u64>,
+        live: &mut Ledger,
     ) -> Result<u64> {
         self.begin_step()?;
         let mut updated = 0;
@@ -235,16 +239,14 @@ impl Session for PostgresSession {
         &mut self,
         table: &OwnedTable,
         tenant: &TenantId,
-        mut known: HashMap<u128, u64>,
+        mut known: Ledger,
+        share: Share,
     ) -> Result<Tuples> {
         self.begin_step()?;
         let mut extra = Tuples::default();
-        self.copy_out(table, tenant, |hash, tuple| match known.get_mut(&hash).filter(|left| **left > 0) {
-            Some(left) => *left -= 1,
-            None => {
-                extra.bytes.extend_from_slice(tuple);
-                extra.ends.push(extra.bytes.len());
-            }
+        self.copy_out(table, tenant, |hash, tuple| match known.take(hash)? {
+            true => Ok(()),
+            false => share.hold(&mut extra, tuple),
         })
         .await?;
         self.sound = true;
@@ -273,7 +275,11 @@ impl Session for PostgresSession {
     async fn read_back(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<Fingerprint> {
         self.begin_step()?;
         let mut fingerprint = Fingerprint::default();
-        self.copy_out(table, tenant, |hash, _| fingerprint.add(hash)).await?;
+        let add = |hash, _: &[u8]| {
+            fingerprint.add(hash);
+            Ok(())
+        };
+        self.copy_out(table, tenant, add).await?;
         self.sound = true;
         Ok(fingerprint)
     }
@@ -283,7 +289,11 @@ impl Session for PostgresSession {
         let mut reading = Vec::with_capacity(tables.len());
         for table in tables {
             let mut fingerprint = Fingerprint::default();
-            let last = self.copy_out_to_last(table, tenant, |hash, _| fingerprint.add(hash)).await?;
+            let add = |hash, _: &[u8]| {
+                fingerprint.add(hash);
+                Ok(())
+            };
+            let last = self.copy_out_to_last(table, tenant, add).await?;
             // Hashed while the server works on the next table.
             let hashing = compute_on(last.bytes.len(), move || Fingerprint::of(&last));
             reading.push((fingerprint, tokio::spawn(hashing)));
@@ -297,10 +307,10 @@ impl Session for PostgresSession {
         Ok(found)
     }
 
-    async fn row_hashes(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<HashMap<u128, u64>> {
+    async fn row_hashes(&mut self, table: &OwnedTable, tenant: &TenantId, share: Share) -> Result<Ledger> {
         self.begin_step()?;
-        let mut hashes = HashMap::new();
-        self.copy_out(table, tenant, |hash, _| *hashes.entry(hash).or_default() += 1).await?;
+        let mut hashes = share.ledger();
+        self.copy_out(table, tenant, |hash, _| hashes.add(hash)).await?;
         self.sound = true;
         Ok(hashes)
     }
@@ -449,11 +459,15 @@ impl PostgresSession {
         let mut copy = self.connection.copy_in_raw(&sql).await.map_err(unable)?;
         // What is sent is flushed: the rows of a small table go out in one piece.
         let mut piece = [HEADER.as_slice(), &first.tuples.bytes].concat();
+        drop(first);
         while let Some(chunk) = chunks.next().await {
             match chunk {
                 Ok(chunk) => {
-                    copy.send(piece).await.map_err(unable)?;
+                    send(&mut copy, piece).await.map_err(unable)?;
                     piece = chunk.tuples.bytes;
+                    if piece.len() > PIECE_BYTES_HELD_MAX {
+                        send(&mut copy, std::mem::take(&mut piece)).await.map_err(unable)?;
+                    }
                 }
                 Err(error) => {
                     give_up(copy).await;
@@ -462,7 +476,7 @@ impl PostgresSession {
             }
         }
         piece.extend_from_slice(&TRAILER);
-        copy.send(piece).await.map_err(unable)?;
+        send(&mut copy, piece).await.map_err(unable)?;
         copy.finish().await.map_err(unable)
     }
 
@@ -527,12 +541,11 @@ impl PostgresSession {
         &mut self,
         table: &OwnedTable,
         tenant: &TenantId,
-        mut seen: impl FnMut(u128, &[u8]) + Send,
+        mut seen: impl FnMut(u128, &[u8]) -> Result<()> + Send,
     ) -> Result<()> {
         let last = self.copy_out_to_last(table, tenant, &mut seen).await?;
         let (tuples, hashes) = compute_on(last.bytes.len(), move || hashed(last)).await?;
-        hashes.into_iter().zip(tuples.iter()).for_each(|(hash, tuple)| seen(hash, tuple));
-        Ok(())
+        hashes.into_iter().zip(tuples.iter()).try_for_each(|(hash, tuple)| seen(hash, tuple))
     }
 
     /// The same but for the last rows, which it returns.
@@ -540,7 +553,7 @@ impl PostgresSession {
         &mut self,
         table: &OwnedTable,
         tenant: &TenantId,
-        mut seen: impl FnMut(u128, &[u8]) + Send,
+        mut seen: impl FnMut(u128, &[u8]) -> Result<()> + Send,
     ) -> Result<Tuples> {
         let name = &table.table.name;
         let unable = |error| failure(format!("unable to read back table '{name}'"), error);
@@ -563,7 +576,7 @@ impl PostgresSession {
             if tuples.len() >= BATCH_ROWS_MAX || tuples.bytes.len() >= BATCH_BYTES_MAX {
                 let full = std::mem::take(&mut tuples);
                 let (full, hashes) = compute(move || hashed(full)).await?;
-                hashes.into_iter().zip(full.iter()).for_each(|(hash, tuple)| seen(hash, tuple));
+                hashes.into_iter().zip(full.iter()).try_for_each(|(hash, tuple)| seen(hash, tuple))?;
             }
         }
         framing.finish().map_err(broken)?;
@@ -578,6 +591,14 @@ impl PostgresSession {
 fn hashed(tuples: Tuples) -> (Tuples, Vec<u128>) {
     let hashes = tuples.iter().map(row_hash).collect();
     (tuples, hashes)
+}
+
+/// Sends rows of a COPY in messages of a bounded size, since the driver copies each one. They may end anywhere.
+async fn send(copy: &mut PgCopyIn<&mut PgConnection>, rows: Vec<u8>) -> Result<(), sqlx::Error> {
+    for message in rows.chunks(BATCH_BYTES_MAX) {
+        copy.send(message).await?;
+    }
+    Ok(())
 }
 
 /// Ends a COPY whose rows cannot be had. The session is unsound from here on, so it does not matter how that

@@ -6,7 +6,7 @@
 //! wrote to such tables, and unattributed beyond. Neither sees rows that are deleted to make room (`OR
 //! REPLACE`), so every insert says `OR ABORT`, which also overrides what triggers and constraints say.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,9 +22,11 @@ use crate::database::sqlite::error::{explain, is_busy};
 use crate::database::sqlite::values::Parameters;
 use crate::database::sqlite::{Database, owner, rows};
 use crate::error::{Error, Result};
+use crate::ledger::Ledger;
 use crate::limits::{
     RETRY_DELAY, SQLITE_CLAIM_ATTEMPTS_MAX, SQLITE_INSERT_ROWS_MAX, SQLITE_PARAMETERS_MAX, TABLES_ASKED_MAX,
 };
+use crate::memory::Share;
 use crate::model::wire::Tuples;
 use crate::model::{
     Fingerprint, OwnedTable, PlanHash, QueueLink, Sequence, Table, TableName, TenantId, quote_identifier,
@@ -174,7 +176,7 @@ impl Session for SqliteSession {
         &mut self,
         table: &OwnedTable,
         mut chunks: ChunkStream,
-        _live: &mut HashMap<u128, u64>,
+        _live: &mut Ledger,
     ) -> Result<u64> {
         let table = &table.table;
         self.begin_step()?;
@@ -193,9 +195,11 @@ impl Session for SqliteSession {
         &mut self,
         table: &OwnedTable,
         tenant: &TenantId,
-        known: HashMap<u128, u64>,
+        known: Ledger,
+        share: Share,
     ) -> Result<Tuples> {
-        rows::extra(&mut self.connection, &table.table, owner::select_stored(table, tenant)?, known).await
+        let select = owner::select_stored(table, tenant)?;
+        rows::extra(&mut self.connection, &table.table, select, known, share).await
     }
 
     async fn delete(&mut self, table: &OwnedTable, _tenant: &TenantId, rows: &Tuples) -> Result<u64> {
@@ -217,13 +221,10 @@ impl Session for SqliteSession {
         rows::fingerprint(&mut self.connection, &table.table, owner::select_stored(table, tenant)?).await
     }
 
-    async fn row_hashes(&mut self, table: &OwnedTable, tenant: &TenantId) -> Result<HashMap<u128, u64>> {
+    async fn row_hashes(&mut self, table: &OwnedTable, tenant: &TenantId, share: Share) -> Result<Ledger> {
         let select = owner::select_stored(table, tenant)?;
-        let mut hashes = HashMap::new();
-        rows::hashes(&mut self.connection, &table.table, select, |hash| {
-            *hashes.entry(hash).or_default() += 1
-        })
-        .await?;
+        let mut hashes = share.ledger();
+        rows::hashes(&mut self.connection, &table.table, select, |hash| hashes.add(hash)).await?;
         Ok(hashes)
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use reinstate::config::Config;
+use reinstate::memory::Memory;
 use reinstate::model::{TableName, TenantId};
 use reinstate::plan::{Request, rails};
 use reinstate::progress::Silent;
@@ -286,14 +287,20 @@ async fn bring_back(config: &Config, victims: &BTreeSet<String>) -> Result<RowCo
     }
     let approved = rails::approve(plan, Some(victims.len())).map_err(|error| error.chain())?;
     let (_stop, stopped) = tokio::sync::watch::channel(false);
-    let options = Options { jobs: 2, verify: VerifyAt::BeforeCommit, stop: stopped, dropped: PathBuf::new() };
+    let options = Options {
+        jobs: 2,
+        memory: Memory::default(),
+        verify: VerifyAt::BeforeCommit,
+        stop: stopped,
+        dropped: PathBuf::new(),
+    };
     let outcome = restore::restore(config, &approved, &options, Arc::new(Silent)).await;
     let outcome = outcome.map_err(|error| format!("apply: {}", error.chain()))?;
     if outcome.back() != victims.len() {
         let lines: Vec<String> = outcome.tenants.iter().map(TenantOutcome::line).collect();
         return Err(format!("apply: {}", lines.join("; ")));
     }
-    let certificates = restore::prove(config, approved.plan(), |_| true, 2, &Silent).await;
+    let certificates = restore::prove(config, approved.plan(), |_| true, 2, Memory::default(), &Silent).await;
     let certificates = certificates.map_err(|error| format!("verify: {}", error.chain()))?;
     let unequal: Vec<_> = certificates.iter().filter(|certificate| !certificate.equal).collect();
     if !unequal.is_empty() {

@@ -190,7 +190,9 @@ async fn send(shape: &Shape, tuples: Tuples, sender: &BatchSender) -> Result<boo
     let batch = compute(move || decode(table, whole, &tuples)).await?.map_err(|error| {
         Error::failed(format!("unable to read table '{}'", shape.table.name)).because(error)
     })?;
-    Ok(sender.send(Ok(batch)).await.is_ok())
+    let is_wanted = sender.send(Ok(batch)).await.is_ok();
+    sender.has_room().await;
+    Ok(is_wanted)
 }
 
 fn decode(table: Arc<Table>, whole: bool, tuples: &Tuples) -> Result<RecordBatch, WireError> {
