@@ -316,6 +316,7 @@ async fn an_empty_folder_is_an_empty_table_and_a_column_less_a_column_more_since
     std::fs::remove_dir_all(shop.path("export/main.issues")).expect("removed");
     std::fs::create_dir(shop.path("export/main.issues")).expect("a folder");
     std::fs::create_dir(shop.path("export/main.strangers")).expect("a folder");
+    std::fs::rename(shop.path("export/main.docs"), shop.path("export/docs.parquet")).expect("renamed");
     let (id, site): (ArrayRef, ArrayRef) =
         (Arc::new(Int64Array::from(vec![1])), Arc::new(Int64Array::from(vec![7])));
     let batch = RecordBatch::try_from_iter([("id", id), ("site_id", site)]).expect("a batch");
@@ -329,6 +330,7 @@ async fn an_empty_folder_is_an_empty_table_and_a_column_less_a_column_more_since
     }
     let owned = owned(&shop.path("store"), &["7", "77"]).await;
     assert!(owned.keys().all(|(_, table)| table.table != "issues"), "{owned:?}");
+    assert!(owned.keys().any(|(_, table)| table.table == "docs"), "{owned:?}");
     let id = shop.run(&["--json", "snapshot", "list"]).exits(0).json();
     let id = id["snapshots"][0]["id"].as_str().expect("an id").to_owned();
     let shown = shop.run(&["--json", "snapshot", "show", &id]).exits(0).json();

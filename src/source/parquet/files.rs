@@ -154,10 +154,12 @@ fn table_of(path: &Path) -> Option<String> {
     if is_hidden(name) {
         return None;
     }
-    if path.is_dir() {
-        return Some(name.to_owned());
-    }
-    let name = name.strip_suffix(".parquet")?;
+    let name = match name.strip_suffix(".parquet") {
+        Some(name) => name,
+        // Some writers call their folders like files, others do not.
+        None if path.is_dir() => name,
+        None => return None,
+    };
     Some(name.strip_suffix(".gz").unwrap_or(name).to_owned())
 }
 

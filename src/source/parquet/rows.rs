@@ -1,5 +1,6 @@
 //! Row groups of a table's files: which there are, and some of their columns, converted.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 
 use super::convert::Conversion;
 use super::files::{self, OpenFile, TableFiles};
+use crate::bridge;
 use crate::error::{Error, Result};
 use crate::limits::EXPORT_READ_BYTES_MAX;
 use crate::model::Table;
@@ -123,7 +125,12 @@ impl Iterator for Columns {
     type Item = Result<Vec<ArrayRef>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = match self.reader.next()? {
+        // The decoder panics at some damages.
+        let batch = match catch_unwind(AssertUnwindSafe(|| self.reader.next())) {
+            Ok(batch) => batch?,
+            Err(panic) => Err(ArrowError::ParquetError(bridge::said(&*panic).to_owned())),
+        };
+        let batch = match batch {
             Ok(batch) => batch,
             Err(error) => return Some(Err(unable(&self.table, &self.file).because(error))),
         };
@@ -161,4 +168,67 @@ pub fn unpacked(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 fn unable(table: &Table, file: &OpenFile) -> Error {
     let message = format!("unable to read file '{}' of table '{}'", file.path.display(), table.name);
     Error::refused(message).hint("the file is damaged; export the table again")
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, RecordBatch, StringArray};
+    use parquet::arrow::ArrowWriter;
+    use parquet::basic::Compression;
+    use parquet::file::properties::WriterProperties;
+
+    use super::*;
+    use crate::error::Kind;
+    use crate::model::{Column, TableName, TypeKind};
+
+    #[test]
+    fn a_file_with_any_byte_changed_is_read_or_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("t.parquet");
+        let columns: [(_, ArrayRef); 2] = [
+            ("id", Arc::new((0..20).map(Some).collect::<Int64Array>())),
+            (
+                "name",
+                Arc::new((0..20).map(|id| (id % 3 > 0).then(|| format!("n{id}"))).collect::<StringArray>()),
+            ),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).expect("a batch");
+        let mut table = Table::new(TableName::new("public", "t"));
+        table.columns.push(Column::new("id", "bigint", TypeKind::Int64));
+        table.columns.push(Column::new("name", "text", TypeKind::Text));
+        let (table, files) = (Arc::new(table), TableFiles { paths: vec![path.clone()] });
+        let (mut read, mut refused) = (0, 0);
+        for codec in [Compression::UNCOMPRESSED, Compression::SNAPPY] {
+            let properties = WriterProperties::builder().set_compression(codec).build();
+            let mut writer =
+                ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).expect("a writer");
+            writer.write(&batch).expect("written");
+            let bytes = writer.into_inner().expect("closed");
+            for at in 0..bytes.len() {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << (at % 8);
+                std::fs::write(&path, changed).expect("written");
+                match read_all(&table, &files) {
+                    Ok(_) => read += 1,
+                    Err(error) => {
+                        assert_eq!(error.kind(), Kind::Refused, "byte {at}: {}", error.chain());
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        assert!(read > 100 && refused > 100, "{read} read, {refused} refused");
+    }
+
+    fn read_all(table: &Arc<Table>, files: &TableFiles) -> Result<usize> {
+        files::fit(table, files, false)?;
+        let mut rows = 0;
+        for group in RowGroups::new(table, files) {
+            let reading = Reading { columns: vec![0, 1], rows_max: 7, ..Reading::default() };
+            for arrays in group?.read(table, reading)? {
+                rows += arrays?[0].len();
+            }
+        }
+        Ok(rows)
+    }
 }
