@@ -7,7 +7,6 @@
 //! extract parquet FOLDER CONFIG SHARD TENANTS    types and keys are those of the live shard
 //! ```
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
@@ -16,7 +15,7 @@ use arrow::array::RecordBatch;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use reinstate::config::Config;
-use reinstate::extract::tenant_batches;
+use reinstate::extract::filter::by_tenant;
 use reinstate::limits::{IMPORT_KEYS_DIVISOR, JOBS_DEFAULT, MEMORY_BYTES_DEFAULT};
 use reinstate::model::{Rule, ShardName, TableName, TenantId};
 use reinstate::shard;
@@ -78,15 +77,15 @@ async fn unclustered(folder: &str, config: &str, shard: &str, tenants: &str) -> 
     Ok(())
 }
 
-/// Out of a snapshot store: tenant by tenant.
+/// Out of a snapshot store: all tenants together, as a restore reads small ones; some tables at a time.
 async fn stored(store: &str, shard: &str, tenants: &str) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let (store, shard) = (Store::open(store)?, ShardName::new(shard));
     let newest = snapshot::list(&store, Some(&shard)).await?.pop().ok_or("the store holds no snapshot")?;
     let source = SnapshotSource::new(Snapshot::open(&store, &shard, &newest.id).await?);
     let tenants = listed(tenants)?;
-    let rows: Vec<usize> = stream::iter(&tenants)
-        .map(|tenant| rows_of(&source, tenant))
+    let rows: Vec<usize> = stream::iter(&source.snapshot().manifest().tables)
+        .map(|entry| rows_of(&source, &entry.table.name, &tenants))
         .buffer_unordered(JOBS_DEFAULT)
         .try_collect()
         .await?;
@@ -99,18 +98,17 @@ async fn stored(store: &str, shard: &str, tenants: &str) -> Result<(), Box<dyn E
     Ok(())
 }
 
-/// Reads all rows of a tenant, table by table.
-async fn rows_of(source: &SnapshotSource, tenant: &TenantId) -> reinstate::Result<usize> {
-    let index = source.snapshot().index();
-    let names: BTreeSet<&TableName> = index.of_tenant(tenant).iter().map(|entry| &entry.table).collect();
-    let mut rows = 0;
-    for entry in &source.snapshot().manifest().tables {
-        if names.contains(&entry.table.name) {
-            let mut batches = tenant_batches(source, &entry.table, tenant).await?;
-            while let Some(batch) = batches.next().await {
-                rows += batch?.num_rows();
-            }
-        }
+/// Reads the tenants' rows of a table, each tenant's apart.
+async fn rows_of(
+    source: &SnapshotSource,
+    table: &TableName,
+    tenants: &[TenantId],
+) -> reinstate::Result<usize> {
+    let scan = Scan { tenants: Some(tenants.to_vec()), columns: None };
+    let batches: Vec<RecordBatch> = source.scan(table, &scan).await?.try_collect().await?;
+    let mut apart = Vec::new();
+    for batch in &batches {
+        apart.extend(by_tenant(batch)?);
     }
-    Ok(rows)
+    Ok(apart.iter().map(|(_, rows)| rows.num_rows()).sum())
 }

@@ -47,7 +47,8 @@ pub const PLAN_FORMAT: u32 = 2;
 pub struct Request {
     /// Tenants, in the order of the list, each once.
     pub tenants: Vec<TenantId>,
-    /// Those of them that come before all others, in this order; the rest comes largest first.
+    /// Those of them that come before all others, in this order. The rest comes largest first; where nothing is urgent,
+    /// the smallest one comes before them.
     pub urgent: Vec<TenantId>,
     /// Most tenants this plan may hold.
     pub tenants_max: usize,
@@ -232,7 +233,7 @@ pub struct Plan {
     pub repair: Option<Repair>,
     /// The shards in which tenants have rows; the one with the root table is the last.
     pub shards: Vec<ShardPlan>,
-    /// The tenants, largest first.
+    /// The tenants, in the order in which they are restored.
     pub tenants: Vec<TenantPlan>,
     /// Tenants of the list that are left out, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

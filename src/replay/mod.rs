@@ -2,7 +2,7 @@
 //! shard.
 //!
 //! ```text
-//! ApprovedPlan ─► queue (largest first) ─► workers ─► tenant: shard by shard, the catalogue last ─► Outcome
+//! ApprovedPlan ─► queue (in the plan's order) ─► workers ─► tenant: shard by shard, the catalogue last ─► Outcome
 //!                                            │
 //!                    begin · write, clear queues · read back · write set · journal · commit     (transaction.rs)
 //!                              └─ where triggers are off: prove the keys    (references.rs, prove.rs)
@@ -121,7 +121,7 @@ pub async fn replay(
         progress: progress.clone(),
     };
     progress.begin("restoring", Some(plan.plan().rows()));
-    // Tenants are in the plan's order, largest first, so that no long one is left for the end.
+    // Tenants are in the plan's order, so that no long one is left for the end.
     let tenants = run.all(options.jobs.max(1)).await;
     progress.finish();
     Ok(Outcome {
