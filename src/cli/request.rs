@@ -20,8 +20,8 @@ pub struct RequestArgs {
     #[arg(long, value_name = "FILE")]
     tenants: PathBuf,
 
-    /// Tenants of that list to be restored before all others, in this order. The rest comes largest first; where nothing
-    /// is urgent, the smallest one comes before them
+    /// Tenants of that list to be restored before all others, in this order. The rest comes largest first; where
+    /// nothing is urgent, the smallest one comes before them
     #[arg(long, value_name = "FILE")]
     urgent: Option<PathBuf>,
 

@@ -37,8 +37,8 @@ pub fn make(request: &Request, findings: Findings, now: Timestamp) -> Result<Pla
     let is_blocked = |id: &&TenantId| blocked.iter().any(|tenant| tenant.id == **id);
     let going = request.tenants.iter().filter(|id| !is_blocked(id));
     let mut tenants: Vec<TenantPlan> = going.map(|id| tenant_plan(id.clone(), &findings, &shards)).collect();
-    // The urgent ones, then the largest first: the long ones must not be left for the end. Before them, unless something
-    // is urgent, the smallest one: it shows at once whether the way is clear.
+    // The urgent ones, then the largest first: the long ones must not be left for the end. Before them, unless
+    // something is urgent, the smallest one: it shows at once whether the way is clear.
     let urgent: BTreeMap<&TenantId, usize> = request.urgent.iter().zip(0..).collect();
     tenants.sort_by_cached_key(|tenant| {
         (urgent.get(&tenant.id).copied().unwrap_or(usize::MAX), std::cmp::Reverse(tenant.bytes()))

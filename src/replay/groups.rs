@@ -48,13 +48,14 @@ enum State {
 }
 
 impl<'a> Groups<'a> {
-    /// Puts tenants of `bytes_max` together. One that is large, or done, is in no group.
+    /// Puts tenants of `bytes_max` together. One that is large, or done, is in no group; nor is the first one, which
+    /// shall be back soon.
     pub fn new(plan: &'a Plan, connected: &Connected, done: &Done<'_>, bytes_max: u64) -> Self {
         let (mut groups, mut of): (Vec<Group>, _) = (Vec::new(), HashMap::new());
         for planned in &plan.shards {
             let Ok(there) = connected.get(&planned.name) else { continue };
             let mut open = None;
-            for tenant in &plan.tenants {
+            for tenant in plan.tenants.iter().skip(1) {
                 let Some(part) = tenant.shards.iter().find(|part| part.shard == planned.name) else {
                     continue;
                 };
