@@ -138,7 +138,7 @@ fn prune_row_groups(bencher: Bencher) {
 fn make_plan(bencher: Bencher, (tenants, tables): (usize, usize)) {
     let (request, findings) = (request(tenants), findings(tenants, tables));
     bencher.with_inputs(|| findings.clone()).bench_local_values(|findings| {
-        plan::make(&request, findings, Timestamp::UNIX_EPOCH).expect("a plan")
+        plan::make(&request, findings, None, Timestamp::UNIX_EPOCH).expect("a plan")
     });
 }
 

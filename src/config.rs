@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::approval::{Required, Rules};
 use crate::error::{Error, Result};
 use crate::init::Declarations;
 use crate::limits::DOCUMENT_BYTES_MAX;
@@ -30,6 +31,8 @@ pub struct Config {
     pub shards: BTreeMap<ShardName, ShardConfig>,
     /// What a person has told `init`.
     pub init: Declarations,
+    /// Who must approve plans, if anybody.
+    pub approvals: Option<Rules>,
 }
 
 /// One shard of the configuration.
@@ -57,6 +60,14 @@ struct RawConfig {
     shards: BTreeMap<String, RawShard>,
     #[serde(default)]
     init: Declarations,
+    approvals: Option<RawApprovals>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawApprovals {
+    allowed_signers: String,
+    required: Required,
 }
 
 #[derive(Deserialize)]
@@ -80,17 +91,12 @@ impl Config {
     /// Reads and checks a configuration file.
     pub fn load(path: &Path) -> Result<Self> {
         let unable = || Error::usage(format!("unable to read configuration '{}'", path.display()));
-        let size = std::fs::metadata(path).map_err(|error| {
-            unable().because(error).hint("`reinstate init` writes one; `-c FILE` names another")
-        })?;
-        if size.len() > DOCUMENT_BYTES_MAX {
-            return Err(unable().hint(format!("it is larger than {DOCUMENT_BYTES_MAX} bytes")));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| unable().because(error))?;
+        let text = read(path, unable, "`reinstate init` writes one; `-c FILE` names another")?;
         Self::parse(&text, path, |name| std::env::var(name).ok())
     }
 
-    /// Checks the text of a configuration; `path` is for messages and relative paths, `env` answers for `url_env`.
+    /// Checks the text of a configuration and reads the allowed signers, if it names some; `path` is for messages and
+    /// relative paths, `env` answers for `url_env`.
     pub fn parse(text: &str, path: &Path, env: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let shown = path.display();
         let raw: RawConfig = toml::from_str(text).map_err(|error| {
@@ -129,7 +135,8 @@ impl Config {
             };
             shards.insert(ShardName::new(name), settings);
         }
-        let config = Self { path: path.to_owned(), store: raw.store, shards, init: raw.init };
+        let approvals = raw.approvals.map(|approvals| approvals.read(folder)).transpose()?;
+        let config = Self { path: path.to_owned(), store: raw.store, shards, init: raw.init, approvals };
         config.root()?;
         Ok(config)
     }
@@ -159,6 +166,25 @@ impl Config {
                 .hint(format!("it names {}", known.join(", ")))
         })
     }
+}
+
+impl RawApprovals {
+    fn read(self, folder: &Path) -> Result<Rules> {
+        let path = folder.join(&self.allowed_signers);
+        let unable = || Error::usage(format!("unable to read allowed signers '{}'", path.display()));
+        let hint = "approvals.allowed_signers names a file as ssh-keygen(1) describes it, seen from the configuration";
+        let text = read(&path, unable, hint)?;
+        Rules::new(path.display().to_string(), &text, self.required)
+    }
+}
+
+/// The text of a file of bounded size; `hint` says what to do if it is missing.
+fn read(path: &Path, unable: impl Fn() -> Error, hint: &str) -> Result<String> {
+    let size = std::fs::metadata(path).map_err(|error| unable().because(error).hint(hint))?.len();
+    if size > DOCUMENT_BYTES_MAX {
+        return Err(unable().hint(format!("it is larger than {DOCUMENT_BYTES_MAX} bytes")));
+    }
+    std::fs::read_to_string(path).map_err(|error| unable().because(error))
 }
 
 fn shard_url(

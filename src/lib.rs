@@ -28,6 +28,7 @@
 //!
 //! [`error::EXIT_CODES`]; each kind of error has one.
 
+pub mod approval;
 pub mod bridge;
 pub mod cli;
 pub mod config;

@@ -90,6 +90,8 @@ pub const TENANTS_LIST_MAX: usize = 1_000_000;
 pub const TENANT_ID_BYTES_MAX: usize = 256;
 /// Bytes of a plan, manifest or configuration file that is read into memory.
 pub const DOCUMENT_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of a signature beside a plan: ten times those of the largest key.
+pub const SIGNATURE_BYTES_MAX: u64 = 16 << 10;
 
 /// Bytes of a tenant's tables that are read before their turn comes, as planned: small tables, whose reading would
 /// otherwise stand between the round trips of the writing.

@@ -36,6 +36,7 @@ const MODULES: &[(&str, Names)] = &[
     ("error", Names::Only(&[])),
     ("limits", Names::Only(&[])),
     ("model", Names::Only(&["error", "limits"])),
+    ("approval", Names::Only(&["error", "model"])),
     ("source", Names::AllBut(&["shard"])),
     ("shard", Names::AllBut(&["source"])),
     ("plan", Names::AllBut(&["shard", "source"])),
@@ -45,6 +46,7 @@ const MODULES: &[(&str, Names)] = &[
 const OUTSIDE: &[(&[&str], &[&str])] = &[
     (&["sqlx"], &["src/database/", "src/shard/", "src/source/live/", "src/drill/"]),
     (&["parquet"], &["src/snapshot/", "src/source/", "src/extract/"]),
+    (&["ssh_key"], &["src/approval/"]),
     (&["clap"], &["src/cli/", "src/main.rs"]),
     (&["indicatif"], &["src/report/", "src/cli/"]),
     (&["std", "env"], &["src/cli/", "src/main.rs", "src/config.rs"]),

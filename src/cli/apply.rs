@@ -1,12 +1,13 @@
 //! `reinstate apply`: restore what was planned.
 
-use std::io::{BufRead, IsTerminal};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
 
 use super::output::Output;
 use super::settings::MemoryArgs;
+use super::{approve, ask};
 use crate::config::Config;
 use crate::error::{EXIT_DIFFERENCES, Kind, Result};
 use crate::limits::{JOBS_DEFAULT, JOBS_MAX};
@@ -80,12 +81,12 @@ pub async fn execute(args: Args, repair: bool, config: &Path, output: &Output) -
         Verify::Before => VerifyAt::BeforeCommit,
         Verify::After => VerifyAt::After,
     };
-    let confirmed = match args.confirm {
-        Some(count) => Some(count),
-        None => ask(&plan, output),
-    };
+    let evidence = approve::evidence(&config, &args.plan)?;
+    // Before somebody is asked in vain.
+    rails::check_approvals(&plan, &evidence)?;
+    let confirmed = args.confirm.or_else(|| confirmation(&plan, output));
     let approve = if repair { rails::approve_repair } else { rails::approve };
-    let approved = approve(plan, confirmed)?;
+    let approved = approve(plan, confirmed, &evidence)?;
     let dropped = args.dropped.unwrap_or_else(|| args.plan.with_extension("dropped"));
     let memory = args.memory.memory();
     let options = Options { jobs: args.jobs, memory, verify, stop: stop_on_signal(), dropped };
@@ -103,7 +104,7 @@ pub async fn execute(args: Args, repair: bool, config: &Path, output: &Output) -
         VerifyAt::BeforeCommit => report::text::outcome(plan, &outcome),
         VerifyAt::After => report::text::certificates(&certificates),
     };
-    output.result(text, &RunReport::new(plan, &outcome, &certificates))?;
+    output.result(text, &RunReport::new(&approved, &outcome, &certificates))?;
     let files = outcome.dropped().count();
     if files > 0 {
         output.talk(&format!(
@@ -120,17 +121,13 @@ pub async fn execute(args: Args, repair: bool, config: &Path, output: &Output) -
     Ok(outcome.exit_code())
 }
 
-/// Asks on a terminal for the number of tenants; elsewhere nobody answers.
-fn ask(plan: &Plan, output: &Output) -> Option<usize> {
+/// Shows the plan and asks, where there is a terminal.
+fn confirmation(plan: &Plan, output: &Output) -> Option<usize> {
     if !std::io::stdin().is_terminal() {
         return None;
     }
     output.talk(&report::text::plan(plan, false));
-    let verb = if plan.repair.is_some() { "repair" } else { "restore" };
-    output.talk(&format!("type the number of tenants to {verb} them, anything else to stop:"));
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).ok()?;
-    line.trim().parse().ok()
+    ask::count(if plan.repair.is_some() { "repair" } else { "restore" }, output)
 }
 
 /// True after the first SIGINT or SIGTERM; the second one ends the process, and the databases roll back.

@@ -1,11 +1,14 @@
 //! The command line: one file a subcommand, holding its arguments and one function. `output` alone prints.
 
 mod apply;
+mod approve;
+mod ask;
 mod diff;
 mod drill;
 mod inference;
 mod init;
 mod output;
+mod passphrase;
 mod plan;
 mod repair;
 mod request;
@@ -48,6 +51,7 @@ enum Command {
     Snapshot(snapshot::Args),
     Diff(diff::Args),
     Plan(plan::Args),
+    Approve(approve::Args),
     Apply(apply::Args),
     Repair(repair::Args),
     Status(status::Args),
@@ -58,7 +62,10 @@ enum Command {
 fn exit_codes_help() -> String {
     let lines: Vec<String> = EXIT_CODES.iter().map(|(code, what)| format!("  {code:>2}  {what}")).collect();
     format!(
-        "Exit codes:\n{}\n\nEnvironment:\n  REINSTATE_LOG  log filter, for example debug\n  NO_COLOR       no colours",
+        "Exit codes:\n{}\n\nEnvironment:\n  REINSTATE_LOG             log filter, for example debug
+  REINSTATE_USER            who makes plans, as the allowed signers of approvals have it
+  REINSTATE_KEY_PASSPHRASE  passphrase of the key that approves
+  NO_COLOR                  no colours",
         lines.join("\n")
     )
 }
@@ -96,6 +103,7 @@ async fn run(cli: Cli, output: &Output) -> Result<u8> {
         Command::Snapshot(args) => snapshot::run(args, config, output).await,
         Command::Diff(args) => diff::run(args, config, output).await,
         Command::Plan(args) => plan::run(args, config, output).await,
+        Command::Approve(args) => approve::run(args, config, output).await,
         Command::Apply(args) => apply::run(args, config, output).await,
         Command::Repair(args) => repair::run(args, config, output).await,
         Command::Status(args) => status::run(args, config, output).await,

@@ -40,6 +40,11 @@ pub struct RequestArgs {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 
+    /// Who makes the plan, as the allowed signers of approvals have it; kept in the plan [default: REINSTATE_USER, else
+    /// the login name]
+    #[arg(long, value_name = "PRINCIPAL")]
+    author: Option<String>,
+
     /// Rows that were lawfully erased since the snapshot and stay erased, one JSON object a line:
     /// {"shard": "product", "table": "public.notes", "key": {"id": 42}}
     #[arg(long, value_name = "FILE")]
@@ -76,6 +81,7 @@ impl RequestArgs {
                 None => Tombstones::default(),
             },
             constraints: self.constraints,
+            author: Some(author(self.author.as_deref())?),
             memory: self.memory.memory(),
             ..Request::default()
         };
@@ -98,6 +104,9 @@ impl RequestArgs {
         write_file(&self.output, &plan.to_json()?, false)?;
         output.result(|| report::text::plan(&plan, self.detail), &plan)?;
         let file = self.output.display();
+        if plan.approvals_min > 0 {
+            output.talk(&format!("others approve it with: reinstate approve {file} --key KEY"));
+        }
         let is_repair = plan.repair.is_some();
         let verb = if is_repair { "repair with: reinstate repair" } else { "restore with: reinstate" };
         output.talk(&format!("plan written to {file}; {verb} apply {file} --confirm {}", plan.tenants.len()));
@@ -109,6 +118,19 @@ impl RequestArgs {
         }
         Ok(Kind::Undecided.exit_code())
     }
+}
+
+/// Who makes a plan.
+fn author(said: Option<&str>) -> Result<String> {
+    let said = said.map(str::to_owned);
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let known = said.or_else(|| ["REINSTATE_USER", "USER", "LOGNAME"].into_iter().find_map(variable));
+    let author = known.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
+    if author.trim().is_empty() || author.chars().any(char::is_control) {
+        return Err(Error::usage(format!("unable to use author '{}'", author.escape_debug()))
+            .hint("--author takes a name"));
+    }
+    Ok(author)
 }
 
 /// The tenants of a list.

@@ -183,6 +183,7 @@ async fn rescue(
         tombstones: Default::default(),
         constraints: Default::default(),
         repair: None,
+        author: None,
         memory: Memory::default(),
     };
     let plan = restore::dry_run(config, store, &pick, &request, progress.as_ref()).await?;
@@ -191,7 +192,7 @@ async fn rescue(
 
     progress.note("restoring, while the neighbours go on writing");
     let begun_at = Instant::now();
-    let approved = rails::approve(plan, Some(detected.len()))?;
+    let approved = rails::approve(plan, Some(detected.len()), &Default::default())?;
     let (_running, stop) = watch::channel(false);
     let dropped = stage.folder().join("plan.dropped");
     let (jobs, memory, verify) = (options.jobs, Memory::default(), replay::VerifyAt::BeforeCommit);

@@ -8,6 +8,7 @@ use super::{
     Findings, PLAN_FORMAT, Plan, Request, ShardFindings, ShardPlan, TableDrift, TenantPlan, TenantShard,
     constraints, drift, order, queues, rails, repair, settle,
 };
+use crate::approval::Rules;
 use crate::error::{Error, Result};
 use crate::model::{
     Belongs, DatabaseIdentity, OwnedTable, Owners, PlanHash, QueueLink, Rule, ShardName, Table, TableName,
@@ -17,9 +18,15 @@ use crate::model::{
 /// Most problems that one message lists; the rest is counted.
 const LISTED_MAX: usize = 10;
 
-/// Makes the plan, or says why there can be none.
-pub fn make(request: &Request, findings: Findings, now: Timestamp) -> Result<Plan> {
+/// Makes the plan, or says why there can be none; `approvals` are the rules for those that it will need.
+pub fn make(
+    request: &Request,
+    findings: Findings,
+    approvals: Option<&Rules>,
+    now: Timestamp,
+) -> Result<Plan> {
     rails::check_list(request, &findings)?;
+    rails::check_approvable(request, approvals)?;
     let (findings, blocked) = settle::settle(findings);
     let mut shards = Vec::new();
     for found in &findings.shards {
@@ -54,6 +61,8 @@ pub fn make(request: &Request, findings: Findings, now: Timestamp) -> Result<Pla
         created_at: now,
         tenants_max: request.tenants_max,
         reason: request.reason.clone(),
+        author: request.author.clone(),
+        approvals_min: approvals.map_or(0, |rules| rules.required.count(tenants.len())),
         repair: request.repair,
         shards,
         tenants,

@@ -66,6 +66,8 @@ pub struct Request {
     pub constraints: ConstraintsChoice,
     /// Whether the tenants are damaged instead of deleted.
     pub repair: Option<Repair>,
+    /// Who asks, and cannot approve.
+    pub author: Option<String>,
     /// What looking at them may use.
     pub memory: Memory,
 }
@@ -180,6 +182,10 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
+fn is_none_needed(approvals: &usize) -> bool {
+    *approvals == 0
+}
+
 impl TenantTable {
     /// Rows that are written.
     pub fn written(&self) -> u64 {
@@ -228,6 +234,12 @@ pub struct Plan {
     pub tenants_max: usize,
     /// Why more than the default were allowed.
     pub reason: Option<String>,
+    /// Who made it, and cannot approve it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// Approvals that the configuration asked for when it was made; one that asks for fewer since changes nothing.
+    #[serde(default, skip_serializing_if = "is_none_needed")]
+    pub approvals_min: usize,
     /// A repair, not a restore: live rows are overwritten, perhaps deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repair: Option<Repair>,

@@ -1,17 +1,26 @@
 //! The rails: what refuses a restore that nobody can have meant. Only this file makes an [`ApprovedPlan`].
 
 use super::{Findings, Plan, Request, ShardFindings};
+use crate::approval::{Approval, Evidence, Judged, Rules};
 use crate::error::{Error, Result};
 use crate::limits::TENANTS_MAX_DEFAULT;
 
 /// A plan that passed the rails. Replay takes nothing else.
 #[derive(Clone, Debug)]
-pub struct ApprovedPlan(Plan);
+pub struct ApprovedPlan {
+    plan: Plan,
+    approvals: Vec<Approval>,
+}
 
 impl ApprovedPlan {
     /// The plan.
     pub fn plan(&self) -> &Plan {
-        &self.0
+        &self.plan
+    }
+
+    /// Who approved it.
+    pub fn approvals(&self) -> &[Approval] {
+        &self.approvals
     }
 }
 
@@ -77,16 +86,54 @@ pub fn check_target(request: &Request, found: &ShardFindings) -> Result<()> {
     .hint(format!("correct the shard's URL, or add --into {} if this other database is meant", found.name)))
 }
 
-/// Turns a plan into one that may be replayed: the operator must have said how many tenants it holds.
-pub fn approve(plan: Plan, confirmed: Option<usize>) -> Result<ApprovedPlan> {
+/// Checks that a plan for such a list could be approved: its author is known, and so are enough others. Needs no
+/// facts, so it can refuse before anything is read.
+pub fn check_approvable(request: &Request, rules: Option<&Rules>) -> Result<()> {
+    let needed = rules.map_or(0, |rules| rules.required.count(request.tenants.len()));
+    check_author(request.author.as_deref(), needed, rules, "plan")
+}
+
+/// Where approvals are needed, an author whom nobody knows could be anybody, also one of those who approve.
+pub fn check_author(author: Option<&str>, needed: usize, rules: Option<&Rules>, verb: &str) -> Result<()> {
+    let Some(rules) = rules.filter(|_| needed > 0) else { return Ok(()) };
+    let unable = |what: String| Error::refused(format!("unable to {verb}: {what}"));
+    let author = author.unwrap_or("nobody");
+    if !rules.signers.knows(author) {
+        return Err(unable(format!(
+            "the author '{author}' is no principal of '{}', so that nobody could tell who else must approve",
+            rules.file
+        ))
+        .hint("make the plan with --author PRINCIPAL, or set REINSTATE_USER"));
+    }
+    let others = rules.signers.people(Some(author));
+    if others < needed {
+        return Err(unable(format!(
+            "it needs {}, but '{}' has the keys of {others} besides the author '{author}'",
+            approvals(needed),
+            rules.file
+        ))
+        .hint("add the keys of those who are to approve"));
+    }
+    Ok(())
+}
+
+/// Turns a plan into one that may be replayed: enough others approved it, and the operator has said how many tenants
+/// it holds.
+pub fn approve(plan: Plan, confirmed: Option<usize>, evidence: &Evidence) -> Result<ApprovedPlan> {
     check_kind(&plan, false)?;
-    confirm(plan, confirmed)
+    seal(plan, confirmed, evidence)
 }
 
 /// The same for a repair.
-pub fn approve_repair(plan: Plan, confirmed: Option<usize>) -> Result<ApprovedPlan> {
+pub fn approve_repair(plan: Plan, confirmed: Option<usize>, evidence: &Evidence) -> Result<ApprovedPlan> {
     check_kind(&plan, true)?;
-    confirm(plan, confirmed)
+    seal(plan, confirmed, evidence)
+}
+
+fn seal(plan: Plan, confirmed: Option<usize>, evidence: &Evidence) -> Result<ApprovedPlan> {
+    let approvals = check_approvals(&plan, evidence)?;
+    check_count(&plan, confirmed, "apply")?;
+    Ok(ApprovedPlan { plan, approvals })
 }
 
 /// A plan is for one verb: what overwrites is never run by the name of what only inserts.
@@ -102,16 +149,69 @@ pub fn check_kind(plan: &Plan, repair: bool) -> Result<()> {
     }
 }
 
-fn confirm(plan: Plan, confirmed: Option<usize>) -> Result<ApprovedPlan> {
+/// Approvals that a plan needs: as many as when it was made, or as are needed now, whichever is more.
+pub fn approvals_needed(plan: &Plan, rules: Option<&Rules>) -> usize {
+    rules.map_or(0, |rules| rules.required.count(plan.tenants.len())).max(plan.approvals_min)
+}
+
+/// Checks that enough people other than its author approved a plan; who they are.
+pub fn check_approvals(plan: &Plan, evidence: &Evidence) -> Result<Vec<Approval>> {
+    let needed = approvals_needed(plan, evidence.rules);
+    check_author(plan.author.as_deref(), needed, evidence.rules, "apply the plan")?;
+    let author = plan.author.as_deref().unwrap_or_default();
+    let judged = match evidence.rules {
+        Some(rules) => rules.judge(&plan.hash, author, &evidence.signatures, evidence.now),
+        None if needed == 0 => Judged::default(),
+        None => {
+            let needed = approvals(needed);
+            return Err(Error::refused(format!(
+                "unable to apply the plan: it needs {needed}, but the configuration has no [approvals]"
+            ))
+            .hint("bring back the [approvals] that the plan was made with"));
+        }
+    };
+    if judged.approvals.len() >= needed {
+        return Ok(judged.approvals);
+    }
+    Err(Error::refused(format!(
+        "unable to apply the plan: it needs {} by others than its author '{author}', and has {}",
+        approvals(needed),
+        counted(&judged)
+    ))
+    .hint("to approve it: reinstate approve FILE --key KEY; an approval is for one plan and dies with it"))
+}
+
+/// `1, by 'ben'; not counted: 'anna' is the author of the plan`.
+fn counted(judged: &Judged) -> String {
+    let names: Vec<String> = judged.approvals.iter().map(|it| format!("'{}'", it.principal)).collect();
+    let mut text = match names.len() {
+        0 => "none".to_owned(),
+        count => format!("{count}, by {}", names.join(" and ")),
+    };
+    let rejected = judged.rejected.iter();
+    let rejected: Vec<String> =
+        rejected.map(|it| format!("'{}' {}", it.principal.escape_debug(), it.why)).collect();
+    if !rejected.is_empty() {
+        text.push_str(&format!("; not counted: {}", rejected.join("; ")));
+    }
+    text
+}
+
+fn approvals(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "approval" } else { "approvals" })
+}
+
+/// Checks that the operator knows how many tenants it is about.
+pub fn check_count(plan: &Plan, confirmed: Option<usize>, verb: &str) -> Result<()> {
     let count = plan.tenants.len();
     match confirmed {
-        Some(said) if said == count => Ok(ApprovedPlan(plan)),
+        Some(said) if said == count => Ok(()),
         Some(said) => Err(Error::refused(format!(
-            "unable to apply the plan: it holds {count} tenants, but {said} were confirmed"
+            "unable to {verb} the plan: it holds {count} tenants, but {said} were confirmed"
         ))
         .hint("read the plan again; confirm with the number of tenants it shows")),
         None => {
-            Err(Error::refused(format!("unable to apply the plan: its {count} tenants were not confirmed"))
+            Err(Error::refused(format!("unable to {verb} the plan: its {count} tenants were not confirmed"))
                 .hint(format!("add --confirm {count} where no terminal can ask")))
         }
     }

@@ -8,7 +8,8 @@ pub mod text;
 
 use serde::Serialize;
 
-use crate::plan::Plan;
+use crate::approval::Approval;
+use crate::plan::ApprovedPlan;
 use crate::replay::Outcome;
 use crate::verify::certificate::Certificate;
 
@@ -27,6 +28,10 @@ pub struct RunReport<'a> {
     pub elapsed_ms: u64,
     /// Why the plan was allowed more tenants than the default.
     pub reason: Option<&'a str>,
+    /// Who made the plan.
+    pub author: Option<&'a str>,
+    /// Who approved it.
+    pub approvals: &'a [Approval],
     /// Tenant by tenant.
     pub outcome: &'a Outcome,
     /// What the verification found that was put off till all were back.
@@ -36,7 +41,8 @@ pub struct RunReport<'a> {
 
 impl<'a> RunReport<'a> {
     /// The report of `outcome`.
-    pub fn new(plan: &'a Plan, outcome: &'a Outcome, certificates: &'a [Certificate]) -> Self {
+    pub fn new(approved: &'a ApprovedPlan, outcome: &'a Outcome, certificates: &'a [Certificate]) -> Self {
+        let plan = approved.plan();
         Self {
             format: 1,
             tenants: plan.tenants.len(),
@@ -44,6 +50,8 @@ impl<'a> RunReport<'a> {
             rows_written: outcome.rows_written(),
             elapsed_ms: u64::try_from(outcome.elapsed().as_millis()).unwrap_or(u64::MAX),
             reason: plan.reason.as_deref(),
+            author: plan.author.as_deref(),
+            approvals: approved.approvals(),
             outcome,
             certificates,
         }

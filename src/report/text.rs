@@ -26,6 +26,11 @@ pub fn plan(plan: &Plan, detail: bool) -> String {
     if let Some(reason) = &plan.reason {
         let _ = writeln!(out, "Reason: {reason}");
     }
+    if plan.approvals_min > 0 {
+        let (needed, author) = (plan.approvals_min, plan.author.as_deref().unwrap_or_default());
+        let noun = plural(needed, "approval");
+        let _ = writeln!(out, "Needs {needed} {noun} by others than its author '{author}'");
+    }
     for shard in &plan.shards {
         let _ = writeln!(
             out,

@@ -14,6 +14,7 @@ mod oracle;
 mod quiet;
 mod world;
 
+mod approvals;
 mod ask;
 mod bad_input;
 mod conflicts;

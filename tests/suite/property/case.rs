@@ -285,7 +285,8 @@ async fn bring_back(config: &Config, victims: &BTreeSet<String>) -> Result<RowCo
     if !plan.blocked.is_empty() {
         return Err(format!("plan: {:?}", plan.blocked));
     }
-    let approved = rails::approve(plan, Some(victims.len())).map_err(|error| error.chain())?;
+    let approved =
+        rails::approve(plan, Some(victims.len()), &Default::default()).map_err(|error| error.chain())?;
     let (_stop, stopped) = tokio::sync::watch::channel(false);
     let options = Options {
         jobs: 2,
