@@ -1,12 +1,14 @@
 //! The command line: one file a subcommand, holding its arguments and one function. `output` alone prints.
 
 mod apply;
+mod audit;
 mod diff;
 mod drill;
 mod inference;
 mod init;
 mod output;
 mod plan;
+mod record;
 mod repair;
 mod request;
 mod settings;
@@ -52,15 +54,16 @@ enum Command {
     Repair(repair::Args),
     Status(status::Args),
     Verify(verify::Args),
+    Audit(audit::Args),
     Drill(drill::Args),
 }
 
 fn exit_codes_help() -> String {
     let lines: Vec<String> = EXIT_CODES.iter().map(|(code, what)| format!("  {code:>2}  {what}")).collect();
-    format!(
-        "Exit codes:\n{}\n\nEnvironment:\n  REINSTATE_LOG  log filter, for example debug\n  NO_COLOR       no colours",
-        lines.join("\n")
-    )
+    let environment = "  REINSTATE_LOG   log filter, for example debug
+  REINSTATE_USER  who you are, for the audit log, where people share an account
+  NO_COLOR        no colours";
+    format!("Exit codes:\n{}\n\nEnvironment:\n{environment}", lines.join("\n"))
 }
 
 /// Parses the command line, runs it, prints one error, and gives the exit code.
@@ -100,6 +103,7 @@ async fn run(cli: Cli, output: &Output) -> Result<u8> {
         Command::Repair(args) => repair::run(args, config, output).await,
         Command::Status(args) => status::run(args, config, output).await,
         Command::Verify(args) => verify::run(args, config, output).await,
+        Command::Audit(args) => audit::run(args, config, output),
         Command::Drill(args) => drill::run(args, output).await,
     }
 }

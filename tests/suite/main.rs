@@ -15,6 +15,7 @@ mod quiet;
 mod world;
 
 mod ask;
+mod audit;
 mod bad_input;
 mod conflicts;
 mod conformance;
