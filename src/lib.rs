@@ -12,8 +12,9 @@
 //! [`restore`] tells the story in one short file; read it first. [`plan`] decides everything as a pure function
 //! over facts that [`survey`] gathers; [`plan::rails`] alone makes the plan that [`replay`] takes, and [`replay`]
 //! is the only cause of writes. [`source`] and [`shard`] are the two seams and never meet; what they share of a
-//! database is in [`database`]. [`audit`] keeps who did what. Rows travel as Arrow record batches and, where they are compared, in one wire
-//! form ([`model::wire`]), PostgreSQL's COPY BINARY tuple: what is fingerprinted is what travels.
+//! database is in [`database`]. Rows travel as Arrow record batches and, where they are compared, in one wire
+//! form ([`model::wire`]), PostgreSQL's COPY BINARY tuple: what is fingerprinted is what travels. [`audit`] keeps
+//! who did what.
 //!
 //! # Words
 //!

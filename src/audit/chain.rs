@@ -4,8 +4,8 @@
 //! {"format":1,"number":8, … ,"previous":"<hash of line 7>"  ,"hash":"<hash of all that stands before this comma>"}
 //! ```
 //!
-//! The hash is taken over the bytes as they stand, so that it also holds for what a later version writes. A line that was
-//! cut off while it was written stays: the next one holds the hash of what is there, and says so.
+//! The hash is taken over the bytes as they stand, so that it also holds for what a later version writes. A line that
+//! was cut off while it was written stays: the next one holds the hash of what is there, and says so.
 
 use blake3::Hash;
 use serde::Deserialize;

@@ -1,4 +1,5 @@
-//! The audit log in words and tables. The text of a log is shown without control characters: anybody may have written it.
+//! The audit log in words and tables. The text of a log is shown without control characters: anybody may have written
+//! it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
