@@ -216,7 +216,8 @@ mod tests {
     #[test]
     fn no_line_can_be_removed_moved_inserted_or_replaced() {
         let second = Line::read(log()[1].as_bytes()).hash();
-        let cases: [(&str, &dyn Fn(&mut Vec<String>)); 10] = [
+        type Case<'a> = (&'a str, &'a dyn Fn(&mut Vec<String>));
+        let cases: [Case<'_>; 10] = [
             ("line 1: before it, entry 1 was removed", &|lines| drop(lines.remove(0))),
             ("line 2: before it, entries 2 to 4 were removed", &|lines| drop(lines.drain(1..4))),
             ("line 4: before it, entry 4 was removed", &|lines| drop(lines.remove(3))),
