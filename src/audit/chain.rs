@@ -215,9 +215,9 @@ mod tests {
 
     #[test]
     fn no_line_can_be_removed_moved_inserted_or_replaced() {
-        let second = Line::read(log()[1].as_bytes()).hash();
+        let hash_of = |line: usize| Line::read(log()[line - 1].as_bytes()).hash();
         type Case<'a> = (&'a str, &'a dyn Fn(&mut Vec<String>));
-        let cases: [Case<'_>; 10] = [
+        let cases: [Case<'_>; 12] = [
             ("line 1: before it, entry 1 was removed", &|lines| drop(lines.remove(0))),
             ("line 2: before it, entries 2 to 4 were removed", &|lines| drop(lines.drain(1..4))),
             ("line 4: before it, entry 4 was removed", &|lines| drop(lines.remove(3))),
@@ -230,11 +230,18 @@ mod tests {
                 lines.insert(5, lines[1].clone());
             }),
             ("line 4: it is entry 3 once more; this line or line 3 was inserted", &|lines| {
-                lines.insert(2, entry(3, second, false));
+                lines.insert(2, entry(3, hash_of(2), false));
             }),
             ("line 3: it was not written after line 2; one of the two was replaced", &|lines| {
                 let content = lines[1].split(",\"hash\"").next().expect("content").replace("1,", "1 ,");
                 lines[1] = seal(&content).0 + "\n";
+            }),
+            // What says to be written after the last line, and was not.
+            ("line 7: before it, entries 7 to 8 were removed", &|lines| {
+                lines.push(entry(9, hash_of(6), false));
+            }),
+            ("line 7: it was not written after line 6; one of the two was replaced", &|lines| {
+                lines.push(entry(7, hash_of(6), true));
             }),
             ("line 4: it was cut off, by a crash while it was written or by a person afterwards", &|lines| {
                 lines.truncate(4);

@@ -93,3 +93,37 @@ fn lines(file: &File, mut each: impl FnMut(&[u8])) -> io::Result<Vec<Line>> {
     }
     Ok(lines)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Facts, Phase, Who};
+    use super::*;
+
+    /// Writers at a time, and entries of each.
+    const WRITERS: usize = 8;
+    const ENTRIES: usize = 25;
+
+    #[test]
+    fn writers_take_turns() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("log");
+        let who = Who { user: "anna".into(), account: "anna".into(), host: "here".into(), pid: 1 };
+        let event = Event { who, what: "apply".into(), phase: Phase::Begun, facts: Facts::default() };
+        let write = || {
+            for _ in 0..ENTRIES {
+                append(&path, event.clone()).expect("written");
+            }
+        };
+        std::thread::scope(|threads| {
+            for _ in 0..WRITERS {
+                threads.spawn(write);
+            }
+        });
+        let mut entries: Vec<Entry> = Vec::new();
+        let each = |line: &[u8]| entries.push(serde_json::from_slice(line).expect("an entry"));
+        let chain = Chain::of(&read(&path, each).expect("read")).expect("whole");
+        assert_eq!(chain.lines, (WRITERS * ENTRIES) as u64);
+        assert!(entries.iter().all(|entry| entry.event == event), "what was written is read");
+        assert!(entries.is_sorted_by_key(|entry| (entry.number, entry.at)), "in the order of time");
+    }
+}
