@@ -1,4 +1,4 @@
-//! What a line of the audit log says. Never a secret: no URL, no row.
+//! What a line of the audit log says. Never a secret: URLs stand without password.
 
 use std::collections::BTreeMap;
 
