@@ -27,6 +27,8 @@ pub struct Config {
     pub path: PathBuf,
     /// URL of the snapshot store, if it is given.
     pub store: Option<String>,
+    /// The audit log; beside the configuration unless it says otherwise.
+    pub audit: PathBuf,
     /// The shards by name.
     pub shards: BTreeMap<ShardName, ShardConfig>,
     /// What a person has told `init`.
@@ -57,6 +59,7 @@ pub struct ShardConfig {
 struct RawConfig {
     version: u32,
     store: Option<String>,
+    audit: Option<PathBuf>,
     shards: BTreeMap<String, RawShard>,
     #[serde(default)]
     init: Declarations,
@@ -136,7 +139,10 @@ impl Config {
             shards.insert(ShardName::new(name), settings);
         }
         let approvals = raw.approvals.map(|approvals| approvals.read(folder)).transpose()?;
-        let config = Self { path: path.to_owned(), store: raw.store, shards, init: raw.init, approvals };
+        let beside = || path.with_extension("audit.jsonl");
+        let audit = raw.audit.map_or_else(beside, |file| folder.join(file));
+        let config =
+            Self { path: path.to_owned(), store: raw.store, audit, shards, init: raw.init, approvals };
         config.root()?;
         Ok(config)
     }
@@ -246,6 +252,9 @@ mod tests {
         let (shard, root) = config.root().expect("root");
         assert_eq!((shard.as_str(), root.to_string().as_str()), ("shop", "public.sites"));
         assert!(!format!("{config:?}").contains("secret"));
+        assert_eq!(config.audit, Path::new("/etc/reinstate.audit.jsonl"));
+        let elsewhere = parse(&GOOD.replace("version = 1", "version = 1\naudit = \"log/audit.jsonl\""));
+        assert_eq!(elsewhere.expect("config").audit, Path::new("/etc/log/audit.jsonl"));
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //! over facts that [`survey`] gathers; [`plan::rails`] alone makes the plan that [`replay`] takes, and [`replay`]
 //! is the only cause of writes. [`source`] and [`shard`] are the two seams and never meet; what they share of a
 //! database is in [`database`]. Rows travel as Arrow record batches and, where they are compared, in one wire
-//! form ([`model::wire`]), PostgreSQL's COPY BINARY tuple: what is fingerprinted is what travels.
+//! form ([`model::wire`]), PostgreSQL's COPY BINARY tuple: what is fingerprinted is what travels. [`audit`] keeps
+//! who did what.
 //!
 //! # Words
 //!
@@ -29,6 +30,7 @@
 //! [`error::EXIT_CODES`]; each kind of error has one.
 
 pub mod approval;
+pub mod audit;
 pub mod bridge;
 pub mod cli;
 pub mod config;

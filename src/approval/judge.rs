@@ -1,7 +1,7 @@
 //! Which signatures are approvals: by people other than the author, each once, with keys of their own, of this plan.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use ssh_key::{HashAlg, PublicKey, SshSig};
 
 use super::signers::is_verifiable;
@@ -18,7 +18,7 @@ pub struct Signature {
 }
 
 /// A signature that counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     /// Who approved.
     pub principal: String,

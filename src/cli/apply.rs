@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 
 use super::output::Output;
+use super::record::{self, Record};
 use super::settings::MemoryArgs;
 use super::{approve, ask};
+use crate::audit::Facts;
 use crate::config::Config;
 use crate::error::{EXIT_DIFFERENCES, Kind, Result};
 use crate::limits::{JOBS_DEFAULT, JOBS_MAX};
-use crate::plan::{Plan, TenantPlan, rails};
+use crate::plan::{ApprovedPlan, Plan, TenantPlan, rails};
 use crate::replay::{Options, VerifyAt};
 use crate::report::{self, RunReport};
 use crate::restore;
@@ -77,27 +79,49 @@ pub async fn execute(args: Args, repair: bool, config: &Path, output: &Output) -
     let config = Config::load(config)?;
     let plan = Plan::load(&args.plan)?;
     rails::check_kind(&plan, repair)?;
-    let verify = match args.verify {
-        Verify::Before => VerifyAt::BeforeCommit,
-        Verify::After => VerifyAt::After,
-    };
     let evidence = approve::evidence(&config, &args.plan)?;
     // Before somebody is asked in vain.
     rails::check_approvals(&plan, &evidence)?;
     let confirmed = args.confirm.or_else(|| confirmation(&plan, output));
     let approve = if repair { rails::approve_repair } else { rails::approve };
     let approved = approve(plan, confirmed, &evidence)?;
+    let mut facts = record::of_plan(approved.plan());
+    facts.approvals = approved.approvals().to_vec();
+    if args.verify == Verify::After {
+        facts.overrides("verify", "after");
+    }
+    let what = if repair { "repair apply" } else { "apply" };
+    let mut record = Record::begin(&config, what, facts, output)?;
+    let result = carry_out(args, &config, &approved, &mut record.facts, output).await;
+    record.end(result, output)
+}
+
+async fn carry_out(
+    args: Args,
+    config: &Config,
+    approved: &ApprovedPlan,
+    facts: &mut Facts,
+    output: &Output,
+) -> Result<u8> {
+    let verify = match args.verify {
+        Verify::Before => VerifyAt::BeforeCommit,
+        Verify::After => VerifyAt::After,
+    };
     let dropped = args.dropped.unwrap_or_else(|| args.plan.with_extension("dropped"));
     let memory = args.memory.memory();
     let options = Options { jobs: args.jobs, memory, verify, stop: stop_on_signal(), dropped };
-    let outcome = restore::restore(&config, &approved, &options, output.progress()).await?;
+    let outcome = restore::restore(config, approved, &options, output.progress()).await?;
+    record::replayed(facts, &outcome);
     let plan = approved.plan();
     let certificates = match verify {
         VerifyAt::BeforeCommit => vec![],
         VerifyAt::After => {
             output.talk(&report::text::outcome(plan, &outcome));
             let back = |tenant: &TenantPlan| outcome.is_back(&tenant.id);
-            restore::prove(&config, plan, back, args.jobs, memory, output.progress().as_ref()).await?
+            let progress = output.progress();
+            let found = restore::prove(config, plan, back, args.jobs, memory, progress.as_ref()).await?;
+            record::verified(facts, &found);
+            found
         }
     };
     let text = || match verify {

@@ -3,6 +3,7 @@
 mod apply;
 mod approve;
 mod ask;
+mod audit;
 mod diff;
 mod drill;
 mod inference;
@@ -10,6 +11,7 @@ mod init;
 mod output;
 mod passphrase;
 mod plan;
+mod record;
 mod repair;
 mod request;
 mod settings;
@@ -56,6 +58,7 @@ enum Command {
     Repair(repair::Args),
     Status(status::Args),
     Verify(verify::Args),
+    Audit(audit::Args),
     Drill(drill::Args),
 }
 
@@ -63,7 +66,7 @@ fn exit_codes_help() -> String {
     let lines: Vec<String> = EXIT_CODES.iter().map(|(code, what)| format!("  {code:>2}  {what}")).collect();
     format!(
         "Exit codes:\n{}\n\nEnvironment:\n  REINSTATE_LOG             log filter, for example debug
-  REINSTATE_USER            who makes plans, as the allowed signers of approvals have it
+  REINSTATE_USER            who you are, for plans and the audit log, as the allowed signers of approvals have it
   REINSTATE_KEY_PASSPHRASE  passphrase of the key that approves
   NO_COLOR                  no colours",
         lines.join("\n")
@@ -108,6 +111,7 @@ async fn run(cli: Cli, output: &Output) -> Result<u8> {
         Command::Repair(args) => repair::run(args, config, output).await,
         Command::Status(args) => status::run(args, config, output).await,
         Command::Verify(args) => verify::run(args, config, output).await,
+        Command::Audit(args) => audit::run(args, config, output),
         Command::Drill(args) => drill::run(args, output).await,
     }
 }

@@ -5,7 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::output::{Output, must_not_exist, write_file};
+use super::record::{self, Record};
 use super::settings::{MemoryArgs, PickArgs, StoreArgs};
+use crate::audit::Facts;
 use crate::config::Config;
 use crate::error::{EXIT_OK, Error, Kind, Result};
 use crate::limits::{TENANT_ID_BYTES_MAX, TENANTS_LIST_MAX, TENANTS_MAX_DEFAULT};
@@ -98,9 +100,23 @@ impl RequestArgs {
 
     /// Makes the plan, writes and shows it.
     pub async fn plan(&self, config: &Config, request: &Request, output: &Output) -> Result<u8> {
+        let what = if request.repair.is_some() { "repair plan" } else { "plan" };
+        let mut record = Record::begin(config, what, record::of_request(request), output)?;
+        let result = self.make(config, request, &mut record.facts, output).await;
+        record.end(result, output)
+    }
+
+    async fn make(
+        &self,
+        config: &Config,
+        request: &Request,
+        facts: &mut Facts,
+        output: &Output,
+    ) -> Result<u8> {
         let store = self.store.open(config)?;
         let progress = output.progress();
         let plan = restore::dry_run(config, &store, &self.pick.pick(), request, progress.as_ref()).await?;
+        record::planned(facts, &plan);
         write_file(&self.output, &plan.to_json()?, false)?;
         output.result(|| report::text::plan(&plan, self.detail), &plan)?;
         let file = self.output.display();

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::apply;
 use super::output::Output;
+use super::record::{self, Record};
 use super::settings::MemoryArgs;
+use crate::audit::Facts;
 use crate::config::Config;
 use crate::error::{EXIT_DIFFERENCES, EXIT_OK, Result};
 use crate::limits::JOBS_DEFAULT;
@@ -40,9 +42,16 @@ pub struct Args {
 pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
     let config = Config::load(config)?;
     let plan = Plan::load(&args.plan)?;
+    let mut record = Record::begin(&config, "verify", record::of_plan(&plan), output)?;
+    let result = prove(args, &config, &plan, &mut record.facts, output).await;
+    record.end(result, output)
+}
+
+async fn prove(args: Args, config: &Config, plan: &Plan, facts: &mut Facts, output: &Output) -> Result<u8> {
     let progress = output.progress();
     let certificates =
-        restore::prove(&config, &plan, |_| true, args.jobs, args.memory.memory(), progress.as_ref()).await?;
+        restore::prove(config, plan, |_| true, args.jobs, args.memory.memory(), progress.as_ref()).await?;
+    record::verified(facts, &certificates);
     if let Some(folder) = &args.certificates {
         for certificate in &certificates {
             certificate.write(folder)?;

@@ -134,8 +134,13 @@ pub async fn replay(
 }
 
 fn run_name(started_at: Timestamp) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{} pid {} at {started_at:.0}", host.trim(), std::process::id())
+    format!("{} pid {} at {started_at:.0}", host_name(), std::process::id())
+}
+
+/// The name of this machine, as far as the system tells it.
+pub fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }
 
 impl Run<'_> {

@@ -1,6 +1,7 @@
 //! What people and machines are shown: progress while it lasts, and text of plans, outcomes and certificates after.
 //! Builds values and strings; `cli::output` alone prints.
 
+pub mod audit;
 pub mod format;
 pub mod progress;
 mod table;

@@ -16,6 +16,7 @@ mod world;
 
 mod approvals;
 mod ask;
+mod audit;
 mod bad_input;
 mod conflicts;
 mod conformance;

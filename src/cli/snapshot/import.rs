@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::super::output::Output;
+use super::super::record::Record;
 use super::super::request::tenant_list;
 use super::super::settings::{MemoryArgs, StoreArgs, instant};
-use super::summary;
+use super::{about, summary};
+use crate::audit::Facts;
 use crate::config::Config;
 use crate::error::{EXIT_OK, Error, Result};
 use crate::limits::{IMPORT_KEYS_DIVISOR, RETAIN_DAYS_DEFAULT};
@@ -50,13 +52,30 @@ pub struct Import {
 
 impl Import {
     pub async fn run(self, config: &Config, output: &Output) -> Result<u8> {
-        let (store, name) = (self.store.open(config)?, ShardName::new(&self.shard));
-        let (settings, tenants) = (config.shard(&name)?, tenant_list(&self.tenants)?);
+        let (name, tenants) = (ShardName::new(&self.shard), tenant_list(&self.tenants)?);
         if self.at > Timestamp::now() {
             let message = format!("unable to import what was exported at {}: it is to come", self.at);
             return Err(Error::usage(message).hint("--at is the instant that the export shows"));
         }
-        let facts = shard::open(&name, &settings.url, 1).await?.facts().await?;
+        let mut facts = about([&name].into_iter(), self.retain_days);
+        facts.tenants = Some(tenants.len());
+        facts.overrides("from", self.from.display().to_string());
+        facts.overrides("at", self.at.to_string());
+        let mut record = Record::begin(config, "snapshot import", facts, output)?;
+        let result = self.take(config, &name, &tenants, &mut record.facts, output).await;
+        record.end(result, output)
+    }
+
+    async fn take(
+        &self,
+        config: &Config,
+        name: &ShardName,
+        tenants: &[TenantId],
+        known: &mut Facts,
+        output: &Output,
+    ) -> Result<u8> {
+        let (store, settings) = (self.store.open(config)?, config.shard(name)?);
+        let facts = shard::open(name, &settings.url, 1).await?.facts().await?;
         let origin = Origin {
             taken_at: self.at,
             identity: facts.identity,
@@ -66,7 +85,7 @@ impl Import {
         };
         let memory_bytes = self.memory.memory().bytes();
         let keys_bytes_max = memory_bytes / IMPORT_KEYS_DIVISOR;
-        let source = ParquetSource::open(&self.from, origin, &settings.tenancy, &tenants, keys_bytes_max)?;
+        let source = ParquetSource::open(&self.from, origin, &settings.tenancy, tenants, keys_bytes_max)?;
         let ignored = |entry: &String| {
             output.talk(&format!("note: '{entry}' is no table of shard '{name}' and is left out"))
         };
@@ -78,12 +97,13 @@ impl Import {
         };
         let progress = output.progress();
         let manifest =
-            snapshot::create(&store, &name, &source, &settings.tenancy, &options, progress.as_ref()).await?;
+            snapshot::create(&store, name, &source, &settings.tenancy, &options, progress.as_ref()).await?;
+        known.snapshots.entry(name.clone()).or_default().push(manifest.id.clone());
         report::text::doubts(&manifest).iter().for_each(|line| output.talk(&format!("note: {line}")));
-        for tenant in absent(&store, &name, &manifest.id, &tenants).await? {
+        for tenant in absent(&store, name, &manifest.id, tenants).await? {
             output.talk(&format!("note: tenant '{tenant}' has no row in the export"));
         }
-        let summaries = [summary(&store, &name, &manifest.id).await?];
+        let summaries = [summary(&store, name, &manifest.id).await?];
         let value = serde_json::json!({ "format": 1, "snapshots": summaries });
         output.result(|| report::text::snapshots(&summaries), &value)?;
         Ok(EXIT_OK)

@@ -8,7 +8,9 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use super::output::Output;
+use super::record::Record;
 use super::settings::{MemoryArgs, StoreArgs};
+use crate::audit::Facts;
 use crate::config::Config;
 use crate::error::{EXIT_DIFFERENCES, EXIT_OK, Error, Result};
 use crate::limits::{JOBS_DEFAULT, RETAIN_DAYS_DEFAULT};
@@ -114,22 +116,46 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
 }
 
 async fn create(args: Create, config: &Config, output: &Output) -> Result<u8> {
-    let store = args.store.open(config)?;
     let wanted: Vec<ShardName> = if args.shard.is_empty() {
         config.shards.keys().cloned().collect()
     } else {
         args.shard.iter().map(ShardName::new).collect()
     };
+    let facts = about(wanted.iter(), args.retain_days);
+    let mut record = Record::begin(config, "snapshot create", facts, output)?;
+    let result = take(args, config, &wanted, &mut record.facts, output).await;
+    record.end(result, output)
+}
+
+/// What the audit log is told of snapshots of these shards that are to be made.
+fn about<'s>(shards: impl Iterator<Item = &'s ShardName>, retain_days: u32) -> Facts {
+    let snapshots = shards.map(|shard| (shard.clone(), Vec::new())).collect();
+    let mut facts = Facts { snapshots, ..Facts::default() };
+    if retain_days != RETAIN_DAYS_DEFAULT {
+        facts.overrides("retain_days", retain_days);
+    }
+    facts
+}
+
+async fn take(
+    args: Create,
+    config: &Config,
+    wanted: &[ShardName],
+    facts: &mut Facts,
+    output: &Output,
+) -> Result<u8> {
+    let store = args.store.open(config)?;
     let memory_bytes = args.memory.memory().bytes();
     let options = CreateOptions { memory_bytes, retain_days: args.retain_days, ties: !args.no_ties };
     let progress = output.progress();
     let mut summaries = Vec::new();
-    for name in &wanted {
+    for name in wanted {
         let settings = config.shard(name)?;
         let source = live::open(name, &settings.url, &settings.tenancy, args.jobs).await?;
         let manifest =
             snapshot::create(&store, name, source.as_ref(), &settings.tenancy, &options, progress.as_ref())
                 .await?;
+        facts.snapshots.entry(name.clone()).or_default().push(manifest.id.clone());
         report::text::doubts(&manifest).iter().for_each(|line| output.talk(&format!("note: {line}")));
         summaries.push(summary(&store, name, &manifest.id).await?);
     }
@@ -197,8 +223,20 @@ async fn verify(args: Verify, config: &Config, output: &Output) -> Result<u8> {
 }
 
 async fn prune(args: Prune, config: &Config, output: &Output) -> Result<u8> {
+    if args.dry_run {
+        return delete(&args, config, &mut Facts::default(), output).await;
+    }
+    let mut record = Record::begin(config, "snapshot prune", Facts::default(), output)?;
+    let result = delete(&args, config, &mut record.facts, output).await;
+    record.end(result, output)
+}
+
+async fn delete(args: &Prune, config: &Config, facts: &mut Facts, output: &Output) -> Result<u8> {
     let store = args.store.open(config)?;
     let report = snapshot::prune(&store, Timestamp::now(), args.dry_run).await?;
+    for gone in &report.pruned {
+        facts.snapshots.entry(gone.shard.clone()).or_default().push(gone.id.clone());
+    }
     output.result(|| report::text::pruned(&report), &report)?;
     Ok(EXIT_OK)
 }
