@@ -35,6 +35,7 @@ pub fn make(request: &Request, findings: Findings, settings: &Settings<'_>, now:
     let approvals = settings.approvals;
     rails::check_list(request, &findings)?;
     rails::check_approvable(request, approvals)?;
+    rails::check_deleted(request, &findings)?;
     let (findings, blocked) = settle::settle(findings);
     let mut shards = Vec::new();
     for found in &findings.shards {

@@ -7,11 +7,11 @@ const GATE: &str = "[gate]\ncolumn = \"state\"\nrestoring = \"restoring\"\n";
 
 on_both! {
     sqlite_a_gate_opens_when_all_is_done, postgres_a_gate_opens_when_all_is_done => a_gate_opens_when_all_is_done;
-    sqlite_a_gate_that_somebody_touched_stays, postgres_a_gate_that_somebody_touched_stays => a_gate_that_somebody_touched_stays;
+    sqlite_touched_gates_stay, postgres_touched_gates_stay => touched_gates_stay;
     sqlite_sites_survive_kills, postgres_sites_survive_kills => sites_survive_kills;
     sqlite_sites_are_skipped_and_retried, postgres_sites_are_skipped_and_retried => sites_are_skipped_and_retried;
     sqlite_a_run_is_stopped_and_paused, postgres_a_run_is_stopped_and_paused => a_run_is_stopped_and_paused;
-    sqlite_a_changed_configuration_is_refused, postgres_a_changed_configuration_is_refused => a_changed_configuration_is_refused;
+    sqlite_changed_configurations_are_refused, postgres_changed_configurations_are_refused => changed_configurations;
     sqlite_impossible_gates_are_refused, postgres_impossible_gates_are_refused => impossible_gates_are_refused;
 }
 
@@ -62,15 +62,14 @@ fn closed(before: &Dump, victims: &[i64]) -> Dump {
     closed
 }
 
+/// `id state` of each tenant, sorted.
 fn states(world: &World) -> Vec<String> {
     let status = world.run(&["status", "plan.json", "--json"]).exits(0).json();
-    let sites = status["sites"].as_array().expect("sites").clone();
-    sites
-        .iter()
-        .map(|site| {
-            format!("{} {}", site["tenant"].as_str().expect("id"), site["state"].as_str().expect("state"))
-        })
-        .collect()
+    let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+    let line = |site: &serde_json::Value| format!("{} {}", text(&site["tenant"]), text(&site["state"]));
+    let mut lines: Vec<String> = status["sites"].as_array().expect("sites").iter().map(line).collect();
+    lines.sort();
+    lines
 }
 
 async fn a_gate_opens_when_all_is_done(kind: Kind) {
@@ -128,7 +127,7 @@ fn sign_off(world: &World, tenant: i64) {
     );
 }
 
-async fn a_gate_that_somebody_touched_stays(kind: Kind) {
+async fn touched_gates_stay(kind: Kind) {
     let world = world(kind, &format!("{GATE}{}", checks(kind))).await;
     let victims = &tenants()[..2];
     let (one, two) = (victims[0], victims[1]);
@@ -235,7 +234,7 @@ async fn a_run_is_stopped_and_paused(kind: Kind) {
     assert_eq!(world.dump().await, before);
 }
 
-async fn a_changed_configuration_is_refused(kind: Kind) {
+async fn changed_configurations(kind: Kind) {
     let world = world(kind, GATE).await;
     let victims = &tenants()[..2];
     world.delete(victims).await;
@@ -260,7 +259,7 @@ async fn a_changed_configuration_is_refused(kind: Kind) {
         wrong(&check("\"nobody\"")),
         format!("{prefix}step 'x' comes after 'nobody', which is no step")
     );
-    assert_eq!(wrong(&check("\"x\"")), format!("{prefix}the steps 'x' wait for each other"));
+    assert_eq!(wrong(&check("\"x\"")), format!("{prefix}the steps 'catalogue', 'x' wait for each other"));
     let two = "[checks.product]\nshard = \"product\"\nsql = \"SELECT 1\"\n";
     assert_eq!(wrong(two), format!("{prefix}two steps are called 'product'"));
     let away = "[checks.x]\nshard = \"elsewhere\"\nsql = \"SELECT 1\"\n";
