@@ -15,7 +15,7 @@ use reinstate::model::{
     TypeKind, row_hash,
 };
 use reinstate::plan::drift::{Declared, Dialect, Values, compare};
-use reinstate::plan::{self, Findings, Request, ShardFindings, TableDrift, TenantTable};
+use reinstate::plan::{self, Course, Findings, Request, ShardFindings, TableDrift, TenantTable};
 
 fn main() {
     divan::main();
@@ -138,7 +138,7 @@ fn prune_row_groups(bencher: Bencher) {
 fn make_plan(bencher: Bencher, (tenants, tables): (usize, usize)) {
     let (request, findings) = (request(tenants), findings(tenants, tables));
     bencher.with_inputs(|| findings.clone()).bench_local_values(|findings| {
-        plan::make(&request, findings, None, Timestamp::UNIX_EPOCH).expect("a plan")
+        plan::make(&request, findings, None, &Course::default(), Timestamp::UNIX_EPOCH).expect("a plan")
     });
 }
 
@@ -212,5 +212,6 @@ fn findings(tenants: usize, tables: usize) -> Findings {
         root_shard: shard,
         names: ids().map(|id| (id, None)).collect(),
         other_kinds: BTreeMap::new(),
+        priorities: BTreeMap::new(),
     }
 }

@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 use crate::init::Declarations;
 use crate::limits::DOCUMENT_BYTES_MAX;
 use crate::model::{DatabaseUrl, Rule, ShardName, TableName, Tenancy};
-use crate::plan::Policy;
 use crate::plan::drift::Declared;
 use crate::plan::queues::DeclaredQueue;
+use crate::plan::{Course, Policy, Priority, Rings};
 
 /// Default path of the configuration.
 pub const CONFIG_PATH_DEFAULT: &str = "reinstate.toml";
@@ -35,6 +35,8 @@ pub struct Config {
     pub init: Declarations,
     /// Who must approve plans, if anybody.
     pub approvals: Option<Rules>,
+    /// In what order tenants come back.
+    pub course: Course,
 }
 
 /// One shard of the configuration.
@@ -64,6 +66,9 @@ struct RawConfig {
     #[serde(default)]
     init: Declarations,
     approvals: Option<RawApprovals>,
+    rings: Option<Rings>,
+    #[serde(default)]
+    priority: Priority,
 }
 
 #[derive(Deserialize)]
@@ -141,10 +146,30 @@ impl Config {
         let approvals = raw.approvals.map(|approvals| approvals.read(folder)).transpose()?;
         let beside = || path.with_extension("audit.jsonl");
         let audit = raw.audit.map_or_else(beside, |file| folder.join(file));
-        let config =
-            Self { path: path.to_owned(), store: raw.store, audit, shards, init: raw.init, approvals };
-        config.root()?;
+        let course = Course { rings: raw.rings, priority: raw.priority };
+        let config = Self {
+            path: path.to_owned(),
+            store: raw.store,
+            audit,
+            shards,
+            init: raw.init,
+            approvals,
+            course,
+        };
+        config.check_course()?;
         Ok(config)
+    }
+
+    fn check_course(&self) -> Result<()> {
+        let (root, _) = self.root()?;
+        let unable = |part: &str, what: String| {
+            let shown = self.path.display();
+            Error::usage(format!("unable to use [{part}] of configuration '{shown}': {what}"))
+                .hint("docs/rings.md shows what it takes")
+        };
+        let Course { rings, priority } = &self.course;
+        rings.as_ref().map_or(Ok(()), Rings::check).map_err(|what| unable("rings", what))?;
+        priority.check(self.shards.keys(), root).map_err(|what| unable("priority", what))
     }
 
     /// The shard and table that list the tenants: exactly one in a configuration.

@@ -39,7 +39,7 @@ pub async fn dry_run(
     plan::rails::check_approvable(request, config.approvals.as_ref())?;
     let survey = Survey::open(config, store, pick, request.memory).await?;
     let findings = survey.findings(request, progress).await?;
-    plan::make(request, findings, config.approvals.as_ref(), Timestamp::now())
+    plan::make(request, findings, config.approvals.as_ref(), &config.course, Timestamp::now())
 }
 
 /// Restores what was planned and approved, each tenant verified before its commit. Can be run again at any time,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    Findings, PLAN_FORMAT, Plan, Request, ShardFindings, ShardPlan, TableDrift, TenantPlan, TenantShard,
-    constraints, drift, order, queues, rails, repair, settle,
+    Course, Findings, PLAN_FORMAT, Plan, Request, ShardFindings, ShardPlan, TableDrift, TenantPlan,
+    TenantShard, constraints, drift, order, queues, rails, repair, rings, settle,
 };
 use crate::approval::Rules;
 use crate::error::{Error, Result};
@@ -18,15 +18,19 @@ use crate::model::{
 /// Most problems that one message lists; the rest is counted.
 const LISTED_MAX: usize = 10;
 
-/// Makes the plan, or says why there can be none; `approvals` are the rules for those that it will need.
+/// Makes the plan, or says why there can be none; `approvals` are the rules for those that it will need, `course` is
+/// the order.
 pub fn make(
     request: &Request,
     findings: Findings,
     approvals: Option<&Rules>,
+    course: &Course,
     now: Timestamp,
 ) -> Result<Plan> {
     rails::check_list(request, &findings)?;
     rails::check_approvable(request, approvals)?;
+    let places = course.priority.tenants(&findings.priorities)?;
+    let waits = settle::waits(&findings);
     let (findings, blocked) = settle::settle(findings);
     let mut shards = Vec::new();
     for found in &findings.shards {
@@ -40,20 +44,31 @@ pub fn make(
         shards.push(shard_plan(request, found, drift)?);
     }
     // The catalogue comes last: a tenant is listed again only when everything else of it is back.
-    shards.sort_by_key(|shard| (shard.name == findings.root_shard, shard.name.clone()));
+    shards.sort_by_key(|shard| {
+        let name = &shard.name;
+        (*name == findings.root_shard, course.priority.shard(name), name.clone())
+    });
     let is_blocked = |id: &&TenantId| blocked.iter().any(|tenant| tenant.id == **id);
     let going = request.tenants.iter().filter(|id| !is_blocked(id));
     let mut tenants: Vec<TenantPlan> = going.map(|id| tenant_plan(id.clone(), &findings, &shards)).collect();
-    // The urgent ones, then the largest first: the long ones must not be left for the end. Before them, unless
-    // something is urgent, the smallest one: it shows at once whether the way is clear.
+    // The urgent ones, those of priority, then the largest first: the long ones must not be left for the end. Before
+    // them, unless somebody must come first or a canary ring shows it, the smallest one: it shows at once whether the
+    // way is clear.
     let urgent: BTreeMap<&TenantId, usize> = request.urgent.iter().zip(0..).collect();
     tenants.sort_by_cached_key(|tenant| {
-        (urgent.get(&tenant.id).copied().unwrap_or(usize::MAX), std::cmp::Reverse(tenant.bytes()))
+        let first = urgent.get(&tenant.id).copied().unwrap_or(usize::MAX);
+        (first, places.get(&tenant.id).copied(), std::cmp::Reverse(tenant.bytes()))
     });
-    if urgent.is_empty() && !tenants.is_empty() {
+    // A repair goes through its tenants in one.
+    let rings = course.rings.as_ref().filter(|_| request.repair.is_none());
+    if urgent.is_empty() && places.is_empty() && rings.is_none() && !tenants.is_empty() {
         tenants.rotate_right(1);
     }
     settle::require_some(&tenants, &blocked, request.repair.is_some())?;
+    let (tenants, rings) = match rings {
+        Some(rings) => rings::divide(rings, tenants, &shards, &waits),
+        None => (tenants, Vec::new()),
+    };
     let mut plan = Plan {
         format: PLAN_FORMAT,
         hash: PlanHash::new(""),
@@ -66,6 +81,7 @@ pub fn make(
         repair: request.repair,
         shards,
         tenants,
+        rings,
         blocked,
     };
     plan.hash = plan.content_hash()?;
