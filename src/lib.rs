@@ -40,9 +40,11 @@ pub mod disputed;
 pub mod drill;
 pub mod error;
 pub mod extract;
+pub mod hooks;
 pub mod init;
 pub mod ledger;
 pub mod limits;
+pub mod media;
 pub mod memory;
 pub mod missing;
 pub mod model;
@@ -57,5 +59,6 @@ pub mod snapshot;
 pub mod source;
 pub mod survey;
 pub mod verify;
+pub mod workflow;
 
 pub use error::{Error, Result};

@@ -195,3 +195,9 @@ pub const DIFFERENCES_NAMED_MAX: usize = 10;
 
 const _: () = assert!(BATCH_BYTES_MAX * QUEUE_BATCHES_MAX < MEMORY_BYTES_MIN);
 const _: () = assert!(DATA_FILE_BYTES_MAX < MEMORY_BYTES_MIN);
+/// Longest time of a check's query: long enough to read a tenant, too short to be in anybody's way for long.
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a run looks for what was said to it from another terminal.
+pub const CONTROL_POLL: Duration = Duration::from_millis(500);
+/// Sites whose media, hooks and checks are at work beside those whose rows are being written.
+pub const SITES_BESIDE_MAX: usize = 16;
