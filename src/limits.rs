@@ -97,6 +97,9 @@ pub const SIGNATURE_BYTES_MAX: u64 = 16 << 10;
 /// otherwise stand between the round trips of the writing.
 pub const READ_AHEAD_BYTES_MAX: u64 = 4 << 20;
 
+/// Steps of tenants whose times an estimate looks at, the newest ones: a fleet of 883 with a few steps each, and quick
+/// to fit some ten times over.
+pub const ESTIMATE_SAMPLES_MAX: usize = 5_000;
 /// Tenants restored at a time, unless `--jobs` says otherwise: a shard is shared, two connections fill two
 /// cores.
 pub const JOBS_DEFAULT: usize = 2;
@@ -198,3 +201,5 @@ pub const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
 pub const CONTROL_POLL: Duration = Duration::from_millis(500);
 /// Sites whose media, hooks and checks are at work beside those whose rows are being written.
 pub const SITES_BESIDE_MAX: usize = 16;
+/// How often a run says how long the rest will take.
+pub const ETA_TOLD_EVERY: Duration = Duration::from_secs(15);

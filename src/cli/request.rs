@@ -22,8 +22,9 @@ pub struct RequestArgs {
     #[arg(long, value_name = "FILE")]
     tenants: PathBuf,
 
-    /// Tenants of that list to be restored before all others, in this order. The rest comes largest first; where
-    /// nothing is urgent, the smallest one comes before them
+    /// Tenants of that list to be restored before all others (after the canary ring), in this order. The rest comes by
+    /// the configuration's [priority], then largest first; without both and without [rings], the smallest one comes
+    /// before them
     #[arg(long, value_name = "FILE")]
     urgent: Option<PathBuf>,
 

@@ -57,6 +57,8 @@ pub struct Options {
     pub stop: watch::Receiver<bool>,
     /// On whose behalf, for the record.
     pub who: String,
+    /// The ring after which no further one is begun.
+    pub hold_after: Option<String>,
     /// Folder for the values of columns that the live tables do not have any more.
     pub dropped: PathBuf,
 }

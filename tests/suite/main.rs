@@ -47,6 +47,7 @@ mod printed;
 mod property;
 mod repair;
 mod rescue;
+mod rings;
 mod saas;
 mod snapshot_store {
     //! The snapshot store, from the outside: what goes in comes out, by tenant, and damage is told by its name.

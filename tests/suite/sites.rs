@@ -12,6 +12,9 @@ on_both! {
     sqlite_sites_are_skipped_and_retried, postgres_sites_are_skipped_and_retried => sites_are_skipped_and_retried;
     sqlite_a_run_is_stopped_and_paused, postgres_a_run_is_stopped_and_paused => a_run_is_stopped_and_paused;
     sqlite_changed_configurations_are_refused, postgres_changed_configurations_are_refused => changed_configurations;
+    sqlite_a_bad_ring_is_the_last, postgres_a_bad_ring_is_the_last => a_bad_ring_is_the_last;
+    sqlite_a_ring_is_held, postgres_a_ring_is_held => a_ring_is_held;
+    sqlite_steps_are_waived, postgres_steps_are_waived => steps_are_waived;
     sqlite_impossible_gates_are_refused, postgres_impossible_gates_are_refused => impossible_gates_are_refused;
 }
 
@@ -281,4 +284,74 @@ async fn impossible_gates_are_refused(kind: Kind) {
         let expected = format!("error: unable to close the gate '{column}' of table '{table}': {why}\n");
         assert!(error.starts_with(&expected), "{error}");
     }
+}
+
+const RINGS: &str = "[rings]\nsizes = [1, 2]\n";
+
+/// Rows of these tenants in the catalogue.
+async fn back(world: &World, victims: &[i64]) -> usize {
+    let rows = world.rows("catalogue", "sites").await;
+    victims.iter().filter(|id| rows.iter().any(|row| row.contains(&format!("Site {id}")))).count()
+}
+
+async fn a_bad_ring_is_the_last(kind: Kind) {
+    let world = world(kind, &format!("{RINGS}{GATE}{}", checks(kind))).await;
+    let victims = &tenants()[..6];
+    let before = world.dump().await;
+    world.delete(victims).await;
+    world.sql("product", "INSERT INTO labels VALUES (900, 'broken')").await;
+    world.plan(victims).exits(0);
+    let run = world.apply(6).exits(5);
+    assert!(run.stderr.contains("ring 'canary': 1 tenants"), "{}", run.stderr);
+    assert!(run.stdout.contains("HELD: "), "{}", run.stdout);
+    assert_eq!(back(&world, victims).await, 1, "only the canary was tried, and is behind its gate");
+    world.sql("product", "DELETE FROM labels WHERE id = 900").await;
+    let run = world.apply(6).exits(0);
+    assert!(run.stderr.contains("after ring 'canary': the rest takes about "), "{}", run.stderr);
+    assert_eq!(world.dump().await, before);
+}
+
+async fn a_ring_is_held(kind: Kind) {
+    let world = world(kind, &format!("{RINGS}{GATE}")).await;
+    let victims = &tenants()[..6];
+    let before = world.dump().await;
+    world.delete(victims).await;
+    world.plan(victims).exits(0);
+    let apply = |ring: &str| world.run(&["apply", "plan.json", "--confirm", "6", "--hold-after-ring", ring]);
+    assert_eq!(
+        apply("first").exits(2).error(),
+        "error: unable to hold after ring 'first': the plan has no such ring\nhint: its rings: canary, few, rest"
+    );
+    assert_eq!(back(&world, victims).await, 0, "nothing was begun");
+    let run = apply("few").exits(4);
+    assert!(run.stdout.contains("HELD: as it was asked for (`apply` again goes on)"), "{}", run.stdout);
+    assert_eq!(back(&world, victims).await, 3);
+    world.apply(6).exits(0);
+    assert_eq!(world.dump().await, before);
+}
+
+async fn steps_are_waived(kind: Kind) {
+    let world = world(kind, &format!("{GATE}{}", checks(kind))).await;
+    let victims = &tenants()[..2];
+    let before = world.dump().await;
+    world.delete(victims).await;
+    world.sql("product", "INSERT INTO labels VALUES (900, 'broken')").await;
+    world.plan(victims).exits(0);
+    world.apply(2).exits(5);
+    let one = victims[0].to_string();
+    let waive = |step: &str| world.run(&["waive", "plan.json", &one, "--step", step, "--note", "looked at"]);
+    assert_eq!(
+        waive("product").exits(2).error(),
+        "error: unable to waive 'product': the plan has no such step\n\
+         hint: media, hooks and checks can be waived; `reinstate status PLAN --json` lists them"
+    );
+    waive("labels").exits(0);
+    world.apply(2).exits(5);
+    let states = states(&world);
+    assert_eq!(states, [format!("{} open", victims[0]), format!("{} failed", victims[1])]);
+    let error = format!("error: unable to waive a step of tenant '{one}': it is open, not being restored");
+    assert_eq!(waive("labels").exits(3).error(), error);
+    world.sql("product", "DELETE FROM labels WHERE id = 900").await;
+    world.apply(2).exits(0);
+    assert_eq!(world.dump().await, before);
 }
