@@ -322,7 +322,7 @@ async fn what_a_command_leaves_running_does_not_hold_it_up() {
 async fn it_stops_when_it_is_told() {
     let folder = tempfile::tempdir().expect("folder");
     let file = folder.path().join("pid");
-    let sleeps = script(&format!("echo $$ > {}; sleep 600", file.display()), "");
+    let sleeps = script(&format!("sleep 600 & echo $! > {}; wait", file.display()), "");
     let server = Server::start(&[Answer::Says("503 Service Unavailable|Retry-After: 60", "")]).await;
     let pauses = hook(&format!("url = \"{}\"", server.url));
     for hook in [sleeps, pauses] {
@@ -341,7 +341,7 @@ async fn it_stops_when_it_is_told() {
         assert_eq!(error.chain(), "unable to finish hook 'flags' for tenant '7': it was stopped");
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(!runs(&appears(&file).await), "the command still runs");
+    assert!(!runs(&appears(&file).await), "its child still runs");
 }
 
 #[test]
