@@ -42,7 +42,8 @@ impl Group {
 
 impl Program {
     pub fn new(argv: &[String], subject: &Subject<'_>, call: &Call) -> Result<Self> {
-        let filled = argv.iter().map(|argument| fill::argument(argument, &call.tenant)).collect::<Result<_>>();
+        let filled =
+            argv.iter().map(|argument| fill::argument(argument, &call.tenant)).collect::<Result<_>>();
         let argv = filled
             .map_err(|error| error.within(format!("unable to set up {} '{}'", subject.kind, subject.name)))?;
         let variables = vec![
@@ -55,7 +56,8 @@ impl Program {
 
     pub async fn run(&self, limit: Duration) -> Result<String, Failure> {
         let name = &self.argv[0];
-        let mut child = self.spawn().map_err(|error| Failure::last(format!("'{name}' cannot be started: {error}")))?;
+        let mut child =
+            self.spawn().map_err(|error| Failure::last(format!("'{name}' cannot be started: {error}")))?;
         let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
         let (mut output, mut errors) = (Kept::default(), Kept::default());
         let Ok(ended) = timeout(limit, self.attend(&mut child, &mut output, &mut errors)).await else {

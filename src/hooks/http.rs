@@ -45,7 +45,8 @@ impl Request {
     ) -> Result<Self> {
         let what = format!("{} '{}'", subject.kind, subject.name);
         let unable = || Error::usage(format!("unable to set up {what}"));
-        let url = fill::url(url, &call.tenant).map_err(|error| error.within(format!("unable to set up {what}")))?;
+        let url =
+            fill::url(url, &call.tenant).map_err(|error| error.within(format!("unable to set up {what}")))?;
         let key = HeaderValue::from_str(&call.idempotency_key).map_err(|error| unable().because(error))?;
         let mut headers = HeaderMap::from_iter([(HeaderName::from_static("idempotency-key"), key)]);
         let mut secrets = Vec::new();
@@ -80,7 +81,10 @@ impl Request {
         let exchanged = tokio::time::timeout(timeout, self.exchange()).await;
         let (status, after, kept) = match exchanged {
             Err(_) => {
-                return Err(Failure::passing(format!("{place} did not answer within {} s", timeout.as_secs())));
+                return Err(Failure::passing(format!(
+                    "{place} did not answer within {} s",
+                    timeout.as_secs()
+                )));
             }
             Ok(Err(error)) => return Err(Failure::passing(format!("{place}: {}", chain(error)))),
             Ok(Ok(answer)) => answer,
@@ -98,7 +102,8 @@ impl Request {
     }
 
     async fn exchange(&self) -> reqwest::Result<(StatusCode, Option<Duration>, Kept)> {
-        let mut request = self.client.request(self.method.clone(), self.url.clone()).headers(self.headers.clone());
+        let mut request =
+            self.client.request(self.method.clone(), self.url.clone()).headers(self.headers.clone());
         if let Some(body) = &self.body {
             request = request.body(body.clone());
         }

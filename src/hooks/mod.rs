@@ -137,7 +137,8 @@ impl Hook {
         let wrong = |what: &str| Error::usage(format!("unable to use {kind} '{name}': {what}"));
         match (&self.url, &self.command) {
             (Some(url), None) => {
-                fill::check_url(url).map_err(|error| error.within(format!("unable to use {kind} '{name}'")))?;
+                fill::check_url(url)
+                    .map_err(|error| error.within(format!("unable to use {kind} '{name}'")))?;
             }
             (None, Some(command)) if command.first().is_none_or(|program| program.contains("{tenant}")) => {
                 return Err(wrong("its command names no program"));
@@ -149,7 +150,10 @@ impl Hook {
             _ => return Err(wrong("give either url = \"…\" or command = [\"…\"]")),
         }
         if !(1..=HOOK_TIMEOUT_SECONDS_MAX).contains(&self.timeout_s) {
-            return Err(wrong(&format!("timeout_s = {} is not 1 to {HOOK_TIMEOUT_SECONDS_MAX}", self.timeout_s)));
+            return Err(wrong(&format!(
+                "timeout_s = {} is not 1 to {HOOK_TIMEOUT_SECONDS_MAX}",
+                self.timeout_s
+            )));
         }
         if self.retries > HOOK_RETRIES_MAX {
             return Err(wrong(&format!("retries = {} is more than {HOOK_RETRIES_MAX}", self.retries)));
@@ -160,9 +164,7 @@ impl Hook {
     fn action(&self, subject: &Subject<'_>, call: &Call, environment: &Environment) -> Result<Action> {
         self.check(subject.kind, subject.name)?;
         match (&self.url, &self.command) {
-            (Some(url), _) => {
-                http::Request::new(self, url, subject, call, environment).map(Action::Http)
-            }
+            (Some(url), _) => http::Request::new(self, url, subject, call, environment).map(Action::Http),
             (_, Some(argv)) => command::Program::new(argv, subject, call).map(Action::Command),
             (None, None) => Err(Error::bug("a hook that was checked does nothing")),
         }

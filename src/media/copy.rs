@@ -46,7 +46,11 @@ impl Copier {
             return Err(differs(&format!("of {there} bytes instead of {}", object.bytes)));
         }
         let (backup, live) = tokio::try_join!(hash(&self.from, object, stop), hash(&self.to, object, stop))?;
-        if backup == live { Ok(Done::AlreadyThere) } else { Err(differs("of the same size, with other content")) }
+        if backup == live {
+            Ok(Done::AlreadyThere)
+        } else {
+            Err(differs("of the same size, with other content"))
+        }
     }
 
     /// The hash of what was written; `None` if the name was taken meanwhile.
@@ -107,8 +111,7 @@ impl<'a> Pieces<'a> {
             return Err(Error::interrupted("unable to finish it: it was stopped"));
         }
         let wanted = self.most.min(self.object.bytes - self.read);
-        let piece =
-            self.place.piece(&self.object.key, self.read, wanted, self.version.as_deref()).await?;
+        let piece = self.place.piece(&self.object.key, self.read, wanted, self.version.as_deref()).await?;
         if piece.total != self.object.bytes || piece.bytes.len() as u64 != wanted {
             return Err(Error::failed(format!(
                 "unable to read '{}': it was changed meanwhile",

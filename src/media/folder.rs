@@ -122,7 +122,10 @@ impl Folder {
         let (root, start) = (self.root.clone(), self.path(prefix));
         blocking(move || {
             walk(&root, &start, &mut |path, kind| {
-                if kind.is_file() && is_staged(path) && File::open(path).is_ok_and(|file| file.try_lock().is_ok()) {
+                if kind.is_file()
+                    && is_staged(path)
+                    && File::open(path).is_ok_and(|file| file.try_lock().is_ok())
+                {
                     // What cannot be removed is in nobody's way.
                     let _ = fs::remove_file(path);
                 }
@@ -203,7 +206,12 @@ fn read(path: &Path, start: u64, most: u64) -> io::Result<Piece> {
     let mut bytes = Vec::with_capacity(usize::try_from(wanted).map_err(io::Error::other)?);
     file.take(wanted).read_to_end(&mut bytes)?;
     let version = format!("{}-{}-{}-{}", meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec());
-    Ok(Piece { bytes: bytes.into(), total: meta.len(), version: Some(version), attributes: Attributes::default() })
+    Ok(Piece {
+        bytes: bytes.into(),
+        total: meta.len(),
+        version: Some(version),
+        attributes: Attributes::default(),
+    })
 }
 
 fn found(root: &Path, path: &Path, kind: FileType) -> io::Result<Found> {
@@ -224,7 +232,9 @@ fn plain_metadata(root: &Path, path: &Path) -> io::Result<Option<fs::Metadata>> 
         match fs::symlink_metadata(&at) {
             Ok(found) if found.is_symlink() => return Err(wrong_kind()),
             Ok(found) => meta = Some(found),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         }
     }
@@ -270,7 +280,11 @@ mod tests {
         fs::write(root.path().join("a/b"), "the application's").expect("written");
         assert!(!staged.expect("written").finish().await.expect("finished"));
         assert_eq!(fs::read_to_string(root.path().join("a/b")).expect("content"), "the application's");
-        assert_eq!(fs::read_dir(root.path().join("a")).expect("folder").count(), 1, "the staged file is gone");
+        assert_eq!(
+            fs::read_dir(root.path().join("a")).expect("folder").count(),
+            1,
+            "the staged file is gone"
+        );
     }
 
     #[tokio::test]

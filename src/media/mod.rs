@@ -119,7 +119,9 @@ impl Media {
             place::parse(url).map_err(|error| error.within(format!("unable to use media '{name}'")))?;
         }
         if self.from.trim_end_matches('/') == self.to.trim_end_matches('/') && self.from_env == self.to_env {
-            return Err(wrong("it copies a store into itself").hint("`from` is the backup, `to` the live store"));
+            return Err(
+                wrong("it copies a store into itself").hint("`from` is the backup, `to` the live store")
+            );
         }
         if !(1..=MEDIA_PARALLEL_MAX).contains(&self.parallel) {
             return Err(wrong(&format!("parallel = {} is not 1 to {MEDIA_PARALLEL_MAX}", self.parallel)));

@@ -51,8 +51,9 @@ pub enum Parsed {
 pub fn parse(url: &str) -> Result<Parsed> {
     // The text itself is not repeated before it is known to hold no secret.
     let wrong = |what: &str| {
-        Error::usage(format!("unable to read the URL of a media store: {what}"))
-            .hint("write file:///FOLDER, s3://BUCKET or s3://BUCKET/PATH; credentials come from the environment")
+        Error::usage(format!("unable to read the URL of a media store: {what}")).hint(
+            "write file:///FOLDER, s3://BUCKET or s3://BUCKET/PATH; credentials come from the environment",
+        )
     };
     let parsed = Url::parse(url).map_err(|_| wrong("it is not a URL"))?;
     let has_more = parsed.query().is_some() || parsed.fragment().is_some();
@@ -179,7 +180,9 @@ mod tests {
         assert_eq!(parsed("file:///srv/a%20b/").as_deref(), Ok("/srv/a b/"));
         assert_eq!(parsed("s3://media/").as_deref(), Ok("media "));
         assert_eq!(parsed("s3://media/a b/c").as_deref(), Ok("media a b/c"));
-        for url in ["s3://key:secret@media/x", "s3://media/x?token=secret", "gs://secret/x", "secret", "s3://m/../x"] {
+        for url in
+            ["s3://key:secret@media/x", "s3://media/x?token=secret", "gs://secret/x", "secret", "s3://m/../x"]
+        {
             let refused = parsed(url).expect_err(url);
             assert!(!refused.contains("secret"), "{refused}");
         }

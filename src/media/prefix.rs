@@ -51,7 +51,11 @@ mod tests {
     fn an_id_fills_its_part_of_the_path_and_nothing_else() {
         let of = |template: &str, id: &str| of(template, &TenantId::new(id)).map_err(|error| error.chain());
         assert_eq!(of("sites/{tenant}/media", "a b%2F#é").as_deref(), Ok("sites/a b%2F#é/media"));
-        assert_eq!(of("site-{tenant}", "..").as_deref(), Ok("site-.."), "a name with two dots, not the way up");
+        assert_eq!(
+            of("site-{tenant}", "..").as_deref(),
+            Ok("site-.."),
+            "a name with two dots, not the way up"
+        );
         for id in ["", ".", "..", "a/b", "../x", "/", "a\\b", "a\nb", "a\0"] {
             let refused = of("sites/{tenant}", id).expect_err("refused");
             assert!(refused.ends_with("its id would change the path 'sites/{tenant}'"), "{id:?}: {refused}");
@@ -63,7 +67,8 @@ mod tests {
         for good in ["{tenant}", "sites/{tenant}/files", "s-{tenant}"] {
             check(good).expect("good");
         }
-        for wrong in ["", "sites", "/{tenant}", "{tenant}/", "a//{tenant}", "../{tenant}", "{site}/{tenant}"] {
+        for wrong in ["", "sites", "/{tenant}", "{tenant}/", "a//{tenant}", "../{tenant}", "{site}/{tenant}"]
+        {
             check(wrong).expect_err(wrong);
         }
     }

@@ -92,7 +92,9 @@ async fn serve(mut socket: TcpStream, answers: Vec<Answer>, notes: Arc<Mutex<Vec
             let (status, more) = status.split_once('|').unwrap_or((status, ""));
             let more = if more.is_empty() { String::new() } else { format!("{more}\r\n") };
             let length = body.len();
-            let text = format!("HTTP/1.1 {status}\r\n{more}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+            let text = format!(
+                "HTTP/1.1 {status}\r\n{more}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
             // The client may be gone.
             let _ = socket.write_all(text.as_bytes()).await;
         }
@@ -231,14 +233,16 @@ async fn no_secret_is_told() {
 
 #[tokio::test]
 async fn a_check_gets_and_wants_2xx() {
-    let server = Server::start(&[Answer::Says("502 Bad Gateway", ""), Answer::Says("204 No Content", "")]).await;
+    let server =
+        Server::start(&[Answer::Says("502 Bad Gateway", ""), Answer::Says("204 No Content", "")]).await;
     let health = hook(&format!("url = \"{}/{{tenant}}/health\"", server.url));
     assert_eq!(check_health(&health).await.expect("well").attempts, 2);
     assert_eq!(server.seen()[1].line, "GET /7/health HTTP/1.1");
     assert_eq!(server.seen()[1].body, "");
     let server = Server::start(&[Answer::Says("404 Not Found", "")]).await;
     let error = check_health(&hook(&format!("url = \"{}\"", server.url))).await.expect_err("ill");
-    let expected = format!("unable to finish check 'health' for tenant '7': {}/ answered 404 Not Found", server.url);
+    let expected =
+        format!("unable to finish check 'health' for tenant '7': {}/ answered 404 Not Found", server.url);
     assert_eq!(error.chain(), expected);
 }
 
@@ -259,7 +263,8 @@ async fn a_command_reads_json_and_its_output_is_kept() {
     let variables = script("echo $1 $REINSTATE_TENANT $REINSTATE_PLAN $REINSTATE_IDEMPOTENCY_KEY", "");
     let expected = format!("7 7 0123 {}\n", told().idempotency_key);
     assert_eq!(call_flags(&variables).await.expect("called").output, expected);
-    let much = call_flags(&script("head -c 1000000 /dev/zero | tr '\\0' x", "")).await.expect("called").output;
+    let much =
+        call_flags(&script("head -c 1000000 /dev/zero | tr '\\0' x", "")).await.expect("called").output;
     assert!(much.ends_with(&format!("x… ({} more bytes)", 1_000_000 - (64 << 10))) && much.len() < 70_000);
 }
 
@@ -354,7 +359,10 @@ fn wrong_hooks_are_refused_when_they_are_read() {
         ),
         ("command = []", "unable to use hook 'flags': its command names no program"),
         ("command = [\"{tenant}\"]", "unable to use hook 'flags': its command names no program"),
-        ("url = \"ftp://h\"", "unable to use hook 'flags': unable to read its URL: it is neither http nor https"),
+        (
+            "url = \"ftp://h\"",
+            "unable to use hook 'flags': unable to read its URL: it is neither http nor https",
+        ),
         ("url = \"http://h\"\ntimeout_s = 0", "unable to use hook 'flags': timeout_s = 0 is not 1 to 86400"),
         ("url = \"http://h\"\nretries = 101", "unable to use hook 'flags': retries = 101 is more than 100"),
         (
@@ -376,6 +384,7 @@ fn the_key_is_that_of_plan_tenant_and_hook() {
         idempotency_key(&PlanHash::new(plan), &TenantId::new(tenant), hook)
     };
     assert_eq!(key("a", "b", "c"), key("a", "b", "c"));
-    let others = [key("a", "b", "d"), key("a", "x", "c"), key("x", "b", "c"), key("ab", "", "c"), key("a", "bc", "")];
+    let others =
+        [key("a", "b", "d"), key("a", "x", "c"), key("x", "b", "c"), key("ab", "", "c"), key("a", "bc", "")];
     assert!(others.iter().all(|other| *other != key("a", "b", "c") && other.len() == 64));
 }

@@ -36,8 +36,10 @@ fn tree(folder: &Path) -> Tree {
             if entry.file_type().expect("kind").is_dir() {
                 folders.push(entry.path());
             } else {
-                let path = entry.path().strip_prefix(folder).expect("below").to_str().expect("text").to_owned();
-                found.insert(path, blake3::hash(&fs::read(entry.path()).expect("bytes")).to_hex().to_string());
+                let path =
+                    entry.path().strip_prefix(folder).expect("below").to_str().expect("text").to_owned();
+                found
+                    .insert(path, blake3::hash(&fs::read(entry.path()).expect("bytes")).to_hex().to_string());
             }
         }
     }
@@ -321,8 +323,7 @@ async fn it_stops_when_it_is_told_and_goes_on_where_it_was() {
         let (send, stop) = watch::channel(false);
         let progress = StopsAfter(20.into(), send);
         let (tenant, begun) = (TenantId::new("1"), Instant::now());
-        let stopped =
-            restore(&world.media, "uploads", &tenant, &world.environment, &stop, &progress).await;
+        let stopped = restore(&world.media, "uploads", &tenant, &world.environment, &stop, &progress).await;
         let error = stopped.expect_err("stopped");
         assert_eq!(error.kind(), Kind::Interrupted);
         assert_eq!(error.chain(), "unable to finish media 'uploads' of tenant '1': it was stopped");
@@ -420,7 +421,11 @@ async fn links_lead_nowhere() {
     // In the backup a link is content that would be missing without a word.
     std::os::unix::fs::symlink("logo.png", world.backup.join("sites/1/media/link.png")).expect("link");
     let error = survey(&world.media, "m", &TenantId::new("1"), &world.environment).await.expect_err("link");
-    assert!(error.chain().contains("link.png': ") && error.chain().ends_with(not_followed), "{}", error.chain());
+    assert!(
+        error.chain().contains("link.png': ") && error.chain().ends_with(not_followed),
+        "{}",
+        error.chain()
+    );
 }
 
 #[tokio::test]
@@ -433,7 +438,10 @@ async fn stores_that_cannot_be_opened_are_named_without_secrets() {
     };
     let missing = media("file:///nowhere/at/all".into(), world.media.to.clone());
     let told = of(&missing, &world.environment).await;
-    assert!(told.starts_with("unable to open media 'uploads': unable to open folder '/nowhere/at/all': "), "{told}");
+    assert!(
+        told.starts_with("unable to open media 'uploads': unable to open folder '/nowhere/at/all': "),
+        "{told}"
+    );
     let itself = media(world.media.to.clone(), world.media.to.clone());
     let told = of(&itself, &world.environment).await;
     assert!(told.starts_with("unable to use media 'uploads': it copies a store into itself"), "{told}");
@@ -441,10 +449,15 @@ async fn stores_that_cannot_be_opened_are_named_without_secrets() {
     elsewhere.to_env = "LIVE_".into();
     let told = of(&elsewhere, &world.environment).await;
     assert!(told.contains("no variable is set whose name begins with 'LIVE_AWS_'"), "{told}");
-    let wrong: Environment = world._s3.variables("").into_iter().map(|(name, value)| {
-        let value = if name.ends_with("SECRET_ACCESS_KEY") { "another-secret".to_owned() } else { value };
-        (name, value)
-    }).collect();
+    let wrong: Environment = world
+        ._s3
+        .variables("")
+        .into_iter()
+        .map(|(name, value)| {
+            let value = if name.ends_with("SECRET_ACCESS_KEY") { "another-secret".to_owned() } else { value };
+            (name, value)
+        })
+        .collect();
     let told = of(&world.media, &wrong).await;
     assert!(told.contains("s3://live/path of it/sites/1/media") && told.contains("403"), "{told}");
     assert!(!told.contains("secret"), "{told}");
