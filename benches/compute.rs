@@ -16,6 +16,7 @@ use reinstate::model::{
 };
 use reinstate::plan::drift::{Declared, Dialect, Values, compare};
 use reinstate::plan::{self, Findings, Request, ShardFindings, TableDrift, TenantTable};
+use reinstate::workflow::Workflow;
 
 fn main() {
     divan::main();
@@ -137,8 +138,10 @@ fn prune_row_groups(bencher: Bencher) {
 #[divan::bench(args = [(10, 50), (400, 50), (1_000, 13)])]
 fn make_plan(bencher: Bencher, (tenants, tables): (usize, usize)) {
     let (request, findings) = (request(tenants), findings(tenants, tables));
+    let workflow = Workflow::default();
+    let settings = plan::Settings { approvals: None, workflow: &workflow, hash: "" };
     bencher.with_inputs(|| findings.clone()).bench_local_values(|findings| {
-        plan::make(&request, findings, None, Timestamp::UNIX_EPOCH).expect("a plan")
+        plan::make(&request, findings, &settings, Timestamp::UNIX_EPOCH).expect("a plan")
     });
 }
 

@@ -8,12 +8,15 @@ use serde::Deserialize;
 
 use crate::approval::{Required, Rules};
 use crate::error::{Error, Result};
+use crate::hooks::{Check, Hook};
 use crate::init::Declarations;
 use crate::limits::DOCUMENT_BYTES_MAX;
-use crate::model::{DatabaseUrl, Rule, ShardName, TableName, Tenancy};
+use crate::media::Media;
+use crate::model::{DatabaseUrl, Gate, Rule, ShardName, TableName, Tenancy};
 use crate::plan::Policy;
 use crate::plan::drift::Declared;
 use crate::plan::queues::DeclaredQueue;
+use crate::workflow::{Graph, Workflow};
 
 /// Default path of the configuration.
 pub const CONFIG_PATH_DEFAULT: &str = "reinstate.toml";
@@ -35,6 +38,10 @@ pub struct Config {
     pub init: Declarations,
     /// Who must approve plans, if anybody.
     pub approvals: Option<Rules>,
+    /// What belongs to a site beside its rows.
+    pub workflow: Workflow,
+    /// Hash of all that decides what a plan does, but for the places of the databases.
+    pub hash: String,
 }
 
 /// One shard of the configuration.
@@ -64,6 +71,15 @@ struct RawConfig {
     #[serde(default)]
     init: Declarations,
     approvals: Option<RawApprovals>,
+    gate: Option<Gate>,
+    #[serde(default)]
+    media: BTreeMap<String, Media>,
+    #[serde(default)]
+    hooks: BTreeMap<String, Hook>,
+    #[serde(default)]
+    checks: BTreeMap<String, Check>,
+    #[serde(default)]
+    side_effects: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -88,6 +104,7 @@ struct RawShard {
     drift: BTreeMap<TableName, Declared>,
     #[serde(default)]
     deletion_queues: BTreeMap<TableName, DeclaredQueue>,
+    after: Option<BTreeSet<String>>,
 }
 
 impl Config {
@@ -126,6 +143,7 @@ impl Config {
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut shards = BTreeMap::new();
+        let mut shards_after = BTreeMap::new();
         for (name, shard) in raw.shards {
             let url = shard_url(&name, shard.url, shard.url_env, folder, &env)?;
             let settings = ShardConfig {
@@ -136,15 +154,53 @@ impl Config {
                 drift: shard.drift,
                 deletion_queues: shard.deletion_queues,
             };
-            shards.insert(ShardName::new(name), settings);
+            let name = ShardName::new(name);
+            shards_after.extend(shard.after.map(|after| (name.clone(), after)));
+            shards.insert(name, settings);
+        }
+        let (gate, side_effects) = (raw.gate, raw.side_effects);
+        let (media, hooks, checks) = (raw.media, raw.hooks, raw.checks);
+        let mut workflow =
+            Workflow { gate, shards: vec![], shards_after, media, hooks, checks, side_effects };
+        if !workflow.is_plain() {
+            workflow.shards = shards.keys().cloned().collect();
         }
         let approvals = raw.approvals.map(|approvals| approvals.read(folder)).transpose()?;
         let beside = || path.with_extension("audit.jsonl");
         let audit = raw.audit.map_or_else(beside, |file| folder.join(file));
-        let config =
-            Self { path: path.to_owned(), store: raw.store, audit, shards, init: raw.init, approvals };
+        let config = Self {
+            path: path.to_owned(),
+            store: raw.store,
+            audit,
+            shards,
+            init: raw.init,
+            approvals,
+            workflow,
+            hash: hash(text),
+        };
         config.root()?;
+        config.check_workflow()?;
         Ok(config)
+    }
+
+    /// Refuses steps that cannot be carried out.
+    fn check_workflow(&self) -> Result<()> {
+        let (root, _) = self.root()?;
+        let workflow = &self.workflow;
+        workflow.media.iter().try_for_each(|(name, media)| media.check_settings(name))?;
+        workflow.hooks.iter().try_for_each(|(name, hook)| hook.check_settings(name))?;
+        workflow.checks.iter().try_for_each(|(name, check)| check.check_settings(name))?;
+        workflow
+            .checks
+            .values()
+            .filter_map(|check| check.shard.as_ref())
+            .try_for_each(|shard| self.shard(shard).map(drop))?;
+        let unable = |what: String| {
+            Error::usage(format!("unable to use configuration '{}': {what}", self.path.display())).hint(
+                "steps are the names of shards, [media.NAME], [hooks.NAME] and [checks.NAME]; `after` names those before",
+            )
+        };
+        Graph::new(workflow, self.shards.keys(), root).map(drop).map_err(unable)
     }
 
     /// The shard and table that list the tenants: exactly one in a configuration.
@@ -182,6 +238,22 @@ impl RawApprovals {
         let text = read(&path, unable, hint)?;
         Rules::new(path.display().to_string(), &text, self.required)
     }
+}
+
+/// Sections of a configuration that decide what a plan does; what else matters stands in the plan itself.
+const BINDING: [&str; 7] = ["version", "shards", "gate", "media", "hooks", "checks", "side_effects"];
+
+/// BLAKE3 of what decides what a plan does: another host name is no other configuration.
+fn hash(text: &str) -> String {
+    let mut table: toml::Table = toml::from_str(text).unwrap_or_default();
+    table.retain(|section, _| BINDING.iter().any(|it| **it == *section));
+    let shards = table.get_mut("shards").and_then(toml::Value::as_table_mut);
+    for (_, shard) in shards.into_iter().flat_map(toml::Table::iter_mut) {
+        if let Some(shard) = shard.as_table_mut() {
+            shard.retain(|key, _| key != "url" && key != "url_env");
+        }
+    }
+    blake3::hash(table.to_string().as_bytes()).to_hex().to_string()
 }
 
 /// The text of a file of bounded size; `hint` says what to do if it is missing.
@@ -264,7 +336,7 @@ mod tests {
             of(&GOOD.replace("url_env", "url_evn")),
             "unable to read configuration '/etc/reinstate.toml' line 4: unknown field `url_evn`, \
              expected one of `url`, `url_env`, `tables`, `conflicts`, `ignored`, `drift`, \
-             `deletion_queues`"
+             `deletion_queues`, `after`"
         );
         assert_eq!(
             of(&GOOD.replace("SHOP_URL", "OTHER")),

@@ -55,14 +55,27 @@ impl Connected {
     }
 }
 
-fn check_target(planned: &ShardPlan, facts: &Facts) -> Result<()> {
-    if !planned.target.is_same(&facts.identity) {
-        return Err(Error::refused(format!(
-            "unable to restore into shard '{}': the plan is for {}, but the configuration leads to {}",
-            planned.name, planned.target, facts.identity
-        ))
-        .hint("correct the shard's URL, or make a new plan for this database"));
+/// Opens the shard with the catalogue alone, where the events of a plan are; refuses another database.
+pub async fn catalogue(config: &Config, plan: &Plan) -> Result<Arc<dyn Shard>> {
+    let planned = plan.root_shard()?;
+    let shard = shard::open(&planned.name, &config.shard(&planned.name)?.url, 1).await?;
+    check_identity(planned, &shard.facts().await?)?;
+    Ok(shard)
+}
+
+fn check_identity(planned: &ShardPlan, facts: &Facts) -> Result<()> {
+    if planned.target.is_same(&facts.identity) {
+        return Ok(());
     }
+    Err(Error::refused(format!(
+        "unable to restore into shard '{}': the plan is for {}, but the configuration leads to {}",
+        planned.name, planned.target, facts.identity
+    ))
+    .hint("correct the shard's URL, or make a new plan for this database"))
+}
+
+fn check_target(planned: &ShardPlan, facts: &Facts) -> Result<()> {
+    check_identity(planned, facts)?;
     let involved = planned.tables.iter().chain(&planned.others).map(|owned| &owned.table.name);
     let involved = involved.chain(planned.queues.iter().map(|link| &link.queue));
     if schema_hash(&facts.tables, involved) != planned.schema {

@@ -61,5 +61,6 @@ pub mod source;
 pub mod stop;
 pub mod survey;
 pub mod verify;
+pub mod workflow;
 
 pub use error::{Error, Result};

@@ -204,6 +204,8 @@ pub const MEDIA_PARTS_MAX: u64 = 10_000;
 pub const MEDIA_LISTED_MAX: usize = 1_024;
 /// Failed objects of a tenant before no further ones are tried: by then something is wrong with all of them.
 pub const MEDIA_FAILURES_MAX: usize = 100;
+/// Failed objects that the error of a tenant's media names; progress names all.
+pub const MEDIA_FAILURES_NAMED_MAX: usize = 3;
 /// Characters of a store's answer that an error repeats.
 pub const MEDIA_FAULT_CHARACTERS_MAX: usize = 400;
 /// How long the piece under way may take when the copying is to stop.
@@ -232,3 +234,9 @@ pub const HOOK_END_GRACE: Duration = Duration::from_secs(2);
 
 const _: () = assert!(BATCH_BYTES_MAX * QUEUE_BATCHES_MAX < MEMORY_BYTES_MIN);
 const _: () = assert!(DATA_FILE_BYTES_MAX < MEMORY_BYTES_MIN);
+/// Longest time of a check's query: long enough to read a tenant, too short to be in anybody's way for long.
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a run looks for what was said to it from another terminal.
+pub const CONTROL_POLL: Duration = Duration::from_millis(500);
+/// Sites whose media, hooks and checks are at work beside those whose rows are being written.
+pub const SITES_BESIDE_MAX: usize = 16;

@@ -27,6 +27,7 @@ use crate::snapshot::Store;
 use crate::survey::{Pick, Survey};
 use crate::verify::certificate::{CERTIFICATE_FORMAT, Certificate, ShardCertificate};
 use crate::verify::{Expected, independent};
+use crate::workflow;
 
 /// What would be restored? Reads the snapshots and the live shards, writes nothing.
 pub async fn dry_run(
@@ -39,21 +40,28 @@ pub async fn dry_run(
     plan::rails::check_approvable(request, config.approvals.as_ref())?;
     let survey = Survey::open(config, store, pick, request.memory).await?;
     let findings = survey.findings(request, progress).await?;
-    plan::make(request, findings, config.approvals.as_ref(), Timestamp::now())
+    let settings = plan::Settings {
+        approvals: config.approvals.as_ref(),
+        workflow: &config.workflow,
+        hash: &config.hash,
+    };
+    plan::make(request, findings, &settings, Timestamp::now())
 }
 
-/// Restores what was planned and approved, each tenant verified before its commit. Can be run again at any time,
-/// from any machine: the shards' journals know what is done.
+/// Restores what was planned and approved, site by site, each part verified before its commit. Can be run again at any
+/// time, from any machine: the shards' journals and events know what is done.
 pub async fn restore(
     config: &Config,
     approved: &ApprovedPlan,
     options: &replay::Options,
     progress: Arc<dyn Progress>,
 ) -> Result<Outcome> {
+    plan::rails::check_unchanged(approved.plan(), &config.hash)?;
     let jobs = fitting(options.jobs, options.memory, progress.as_ref());
-    let connected = Connected::open(config, approved.plan(), jobs).await?;
+    // One connection more, for what is said to the run and what it says.
+    let connected = Connected::open(config, approved.plan(), jobs + 1).await?;
     let options = replay::Options { jobs, ..options.clone() };
-    replay::replay(approved, &connected, &options, progress).await
+    workflow::conduct(approved, &connected, &options, progress).await
 }
 
 /// As many tenants at a time as the memory is enough for.

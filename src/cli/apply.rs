@@ -109,7 +109,8 @@ async fn carry_out(
     };
     let dropped = args.dropped.unwrap_or_else(|| args.plan.with_extension("dropped"));
     let memory = args.memory.memory();
-    let options = Options { jobs: args.jobs, memory, verify, stop: stop_on_signal(), dropped };
+    let who = record::who().user;
+    let options = Options { jobs: args.jobs, memory, verify, stop: stop_on_signal(), dropped, who };
     let outcome = restore::restore(config, approved, &options, output.progress()).await?;
     record::replayed(facts, &outcome);
     let plan = approved.plan();

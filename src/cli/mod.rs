@@ -4,6 +4,7 @@ mod apply;
 mod approve;
 mod ask;
 mod audit;
+mod control;
 mod diff;
 mod drill;
 mod inference;
@@ -15,9 +16,11 @@ mod record;
 mod repair;
 mod request;
 mod settings;
+mod signoff;
 mod snapshot;
 mod status;
 mod verify;
+mod waive;
 mod why;
 
 use std::path::PathBuf;
@@ -57,6 +60,14 @@ enum Command {
     Apply(apply::Args),
     Repair(repair::Args),
     Status(status::Args),
+    Stop(control::Stop),
+    Pause(control::Pause),
+    Resume(control::Resume),
+    Skip(control::Skip),
+    Retry(control::Retry),
+    Waive(waive::Args),
+    Note(control::Note),
+    Signoff(signoff::Args),
     Verify(verify::Args),
     Audit(audit::Args),
     Drill(drill::Args),
@@ -110,6 +121,14 @@ async fn run(cli: Cli, output: &Output) -> Result<u8> {
         Command::Apply(args) => apply::run(args, config, output).await,
         Command::Repair(args) => repair::run(args, config, output).await,
         Command::Status(args) => status::run(args, config, output).await,
+        Command::Stop(args) => control::stop(args, config, output).await,
+        Command::Pause(args) => control::pause(args, config, output).await,
+        Command::Resume(args) => control::resume(args, config, output).await,
+        Command::Skip(args) => control::skip(args, config, output).await,
+        Command::Retry(args) => control::retry(args, config, output).await,
+        Command::Waive(args) => waive::run(args, config, output).await,
+        Command::Note(args) => control::note(args, config, output).await,
+        Command::Signoff(args) => signoff::run(args, config, output).await,
         Command::Verify(args) => verify::run(args, config, output).await,
         Command::Audit(args) => audit::run(args, config, output),
         Command::Drill(args) => drill::run(args, output).await,

@@ -168,7 +168,8 @@ fn snapshots(plan: &Plan) -> BTreeMap<ShardName, Vec<SnapshotId>> {
     plan.shards.iter().map(|shard| (shard.name.clone(), vec![shard.snapshot.clone()])).collect()
 }
 
-fn who() -> Who {
+/// Who runs this command.
+pub fn who() -> Who {
     let account = account();
     let named = std::env::var(USER_VARIABLE).ok().filter(|name| !name.trim().is_empty());
     let user = named.unwrap_or_else(|| account.clone());

@@ -6,7 +6,8 @@ use super::output::Output;
 use crate::config::Config;
 use crate::error::{EXIT_OK, Result};
 use crate::plan::Plan;
-use crate::{report, shard};
+use crate::report;
+use crate::workflow::{Standing, standing};
 
 /// Show which tenants of a plan are restored, as the journals in the shards tell
 #[derive(clap::Args)]
@@ -20,17 +21,13 @@ pub struct Args {
 pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
     let config = Config::load(config)?;
     let plan = Plan::load(&args.plan)?;
-    let mut done = Vec::new();
-    for planned in &plan.shards {
-        let settings = config.shard(&planned.name)?;
-        let shard = shard::open(&planned.name, &settings.url, 1).await?;
-        done.push((planned.name.clone(), shard.journal(&plan.hash).await?));
-    }
-    let entries: Vec<_> = done
+    let Standing { journals, sites, .. } = standing(&config, &plan).await?;
+    let entries: Vec<_> = journals
         .iter()
         .map(|(name, entries)| serde_json::json!({ "shard": name, "restored": entries }))
         .collect();
-    let value = serde_json::json!({ "format": 1, "plan": plan.hash, "tenants": plan.tenants.len(), "shards": entries });
-    output.result(|| report::text::status(&plan, &done), &value)?;
+    let value = serde_json::json!({ "format": 1, "plan": plan.hash, "tenants": plan.tenants.len(), "shards": entries,
+        "sites": sites });
+    output.result(|| report::text::status(&plan, &journals), &value)?;
     Ok(EXIT_OK)
 }

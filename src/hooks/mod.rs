@@ -14,6 +14,7 @@ mod fill;
 mod http;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -26,7 +27,7 @@ use crate::limits::{
     HOOK_RETRY_AFTER_MAX, HOOK_RETRY_DELAY, HOOK_RETRY_DELAY_MAX, HOOK_TIMEOUT_SECONDS_DEFAULT,
     HOOK_TIMEOUT_SECONDS_MAX,
 };
-use crate::model::{PlanHash, TenantId};
+use crate::model::{PlanHash, ShardName, TenantId};
 use crate::stop::{Stop, stopped};
 
 /// One `[hooks.NAME]` of `reinstate.toml`: `url` or `command`, in which `{tenant}` stands for the tenant's id.
@@ -48,10 +49,41 @@ pub struct Hook {
     /// How often it is tried again.
     #[serde(default = "retries_default")]
     pub retries: usize,
+    /// The steps before it, unless the default is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Vec<String>>,
 }
 
-/// One `[checks.NAME]` that is not SQL: a URL that must answer 2xx, or a command that must end with 0.
-pub type Check = Hook;
+/// One `[checks.NAME]`: a URL that must answer 2xx, a command that must end with 0, or a query of a shard that must
+/// return no row, which is not asked here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// As of a hook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// As of a hook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// The shard of a query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<ShardName>,
+    /// A query, with the tenant's id for `$1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<String>,
+    /// As of a hook.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers_env: BTreeMap<String, String>,
+    /// As of a hook.
+    #[serde(default = "timeout_default")]
+    pub timeout_s: u64,
+    /// As of a hook.
+    #[serde(default = "retries_default")]
+    pub retries: usize,
+    /// As of a hook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Vec<String>>,
+}
 
 fn timeout_default() -> u64 {
     HOOK_TIMEOUT_SECONDS_DEFAULT
@@ -74,6 +106,15 @@ pub struct Call {
     pub idempotency_key: String,
 }
 
+impl Call {
+    /// What the step called `name` is told of a tenant.
+    pub fn new(plan: &PlanHash, tenant: &TenantId, tenant_name: Option<&str>, name: &str) -> Self {
+        let idempotency_key = idempotency_key(plan, tenant, name);
+        let (plan, tenant) = (plan.clone(), tenant.clone());
+        Self { plan, tenant, tenant_name: tenant_name.map(str::to_owned), idempotency_key }
+    }
+}
+
 /// A call that went well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Called {
@@ -83,6 +124,16 @@ pub struct Called {
     pub output: String,
     /// From the first attempt on.
     pub elapsed: Duration,
+}
+
+impl fmt::Display for Called {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let answer = if self.output.trim().is_empty() { "done" } else { self.output.trim_end() };
+        match self.attempts {
+            1 => f.write_str(answer),
+            attempts => write!(f, "{answer} ({attempts} attempts)"),
+        }
+    }
 }
 
 /// The key of a hook's call: the same plan, tenant and hook have the same one, on any machine.
@@ -132,8 +183,12 @@ enum Action {
 }
 
 impl Hook {
-    /// Refuses what can be seen to be wrong without a tenant; `kind` is `hook` or `check`.
-    pub fn check(&self, kind: &str, name: &str) -> Result<()> {
+    /// Refuses what can be seen to be wrong without a tenant.
+    pub fn check_settings(&self, name: &str) -> Result<()> {
+        self.check_as("hook", name)
+    }
+
+    fn check_as(&self, kind: &str, name: &str) -> Result<()> {
         let wrong = |what: &str| Error::usage(format!("unable to use {kind} '{name}': {what}"));
         match (&self.url, &self.command) {
             (Some(url), None) => {
@@ -162,11 +217,38 @@ impl Hook {
     }
 
     fn action(&self, subject: &Subject<'_>, call: &Call, environment: &Environment) -> Result<Action> {
-        self.check(subject.kind, subject.name)?;
+        self.check_as(subject.kind, subject.name)?;
         match (&self.url, &self.command) {
             (Some(url), _) => http::Request::new(self, url, subject, call, environment).map(Action::Http),
             (_, Some(argv)) => command::Program::new(argv, subject, call).map(Action::Command),
             (None, None) => Err(Error::bug("a hook that was checked does nothing")),
+        }
+    }
+}
+
+impl Check {
+    /// Refuses what can be seen to be wrong without a tenant.
+    pub fn check_settings(&self, name: &str) -> Result<()> {
+        let wrong = |what: &str| Error::usage(format!("unable to use check '{name}': {what}"));
+        match (&self.sql, &self.shard) {
+            (None, None) if self.url.is_none() && self.command.is_none() => {
+                Err(wrong("give url = \"…\", command = [\"…\"], or shard = \"…\" and sql = \"…\""))
+            }
+            (None, None) => self.as_hook().check_as("check", name),
+            (Some(_), Some(_)) if self.url.is_none() && self.command.is_none() => Ok(()),
+            (Some(_), Some(_)) => Err(wrong("it is a query, and a request or a command too")),
+            _ => Err(wrong("a query takes both shard = \"…\" and sql = \"…\", others neither")),
+        }
+    }
+
+    fn as_hook(&self) -> Hook {
+        Hook {
+            url: self.url.clone(),
+            command: self.command.clone(),
+            headers_env: self.headers_env.clone(),
+            timeout_s: self.timeout_s,
+            retries: self.retries,
+            after: None,
         }
     }
 }
@@ -182,7 +264,7 @@ pub async fn call(
     attempt(hook, &Subject { kind: "hook", name, tenant: &call.tenant }, call, environment, stop).await
 }
 
-/// Asks a check about a tenant: a GET, or a command.
+/// Asks a check about a tenant: a GET, or a command. A query is the shard's to ask.
 pub async fn check(
     check: &Check,
     name: &str,
@@ -190,7 +272,8 @@ pub async fn check(
     environment: &Environment,
     stop: &Stop,
 ) -> Result<Called> {
-    attempt(check, &Subject { kind: "check", name, tenant: &call.tenant }, call, environment, stop).await
+    attempt(&check.as_hook(), &Subject { kind: "check", name, tenant: &call.tenant }, call, environment, stop)
+        .await
 }
 
 async fn attempt(

@@ -14,12 +14,17 @@ mod folder;
 mod place;
 mod prefix;
 
+use std::fmt;
+
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::limits::{MEDIA_FAILURES_MAX, MEDIA_PARALLEL_DEFAULT, MEDIA_PARALLEL_MAX, MEDIA_STOP_GRACE};
+use crate::limits::{
+    MEDIA_FAILURES_MAX, MEDIA_FAILURES_NAMED_MAX, MEDIA_PARALLEL_DEFAULT, MEDIA_PARALLEL_MAX,
+    MEDIA_STOP_GRACE,
+};
 use crate::model::TenantId;
 use crate::progress::Progress;
 use crate::stop::{Stop, stopped};
@@ -45,6 +50,9 @@ pub struct Media {
     /// The same for `to`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub to_env: String,
+    /// The steps before it, unless the default is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Vec<String>>,
 }
 
 fn parallel_default() -> usize {
@@ -97,22 +105,60 @@ impl Restored {
         self.failed.is_empty()
     }
 
-    fn add(&mut self, to: &Place, object: &Object, done: Result<Done>) {
+    /// An error that names the first objects that are not in place, if there are such.
+    pub fn complete(self, name: &str, tenant: &TenantId) -> Result<Self> {
+        if self.is_complete() {
+            return Ok(self);
+        }
+        let named: Vec<String> =
+            self.failed.iter().take(MEDIA_FAILURES_NAMED_MAX).map(Failed::to_string).collect();
+        let more = self.failed.len() - named.len();
+        let more = if more == 0 { String::new() } else { format!("; {more} more") };
+        let what = format!(
+            "{} of {} objects of media '{name}' of tenant '{tenant}'",
+            self.failed.len(),
+            self.objects
+        );
+        Err(Error::failed(format!("unable to restore {what}: {}{more}", named.join("; ")))
+            .hint("the others are in place; see to these, then retry the tenant"))
+    }
+
+    fn add(&mut self, to: &Place, object: &Object, done: Result<Done>, progress: &dyn Progress) {
         self.objects += 1;
+        progress.advance(1, object.bytes);
         match done {
             Ok(Done::Copied) => self.copied += 1,
             Ok(Done::AlreadyThere) => self.already_there += 1,
             Err(error) => {
-                return self.failed.push(Failed { object: to.shown(&object.key), why: error.chain() });
+                let failed = Failed { object: to.shown(&object.key), why: error.chain() };
+                progress.note(&format!("not restored: {failed}"));
+                return self.failed.push(failed);
             }
         }
         self.bytes += object.bytes;
     }
 }
 
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "'{}': {}", self.object, self.why)
+    }
+}
+
+impl fmt::Display for Restored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { objects, bytes, copied, already_there, failed } = self;
+        write!(
+            f,
+            "{objects} objects, {bytes} bytes in place: {copied} copied, {already_there} there already"
+        )?;
+        if failed.is_empty() { Ok(()) } else { write!(f, ", {} failed", failed.len()) }
+    }
+}
+
 impl Media {
     /// Refuses what can be seen to be wrong without a tenant or a connection.
-    pub fn check(&self, name: &str) -> Result<()> {
+    pub fn check_settings(&self, name: &str) -> Result<()> {
         let wrong = |what: &str| Error::usage(format!("unable to use media '{name}': {what}"));
         prefix::check(&self.prefix).map_err(|error| error.within(format!("unable to use media '{name}'")))?;
         for url in [&self.from, &self.to] {
@@ -130,7 +176,7 @@ impl Media {
     }
 
     fn open(&self, name: &str, tenant: &TenantId, environment: &Environment) -> Result<(Copier, String)> {
-        self.check(name)?;
+        self.check_settings(name)?;
         let within = |error: Error| error.within(format!("unable to open media '{name}'"));
         let prefix = prefix::of(&self.prefix, tenant)?;
         let from = Place::open(&self.from, &self.from_env, environment).map_err(within)?;
@@ -216,8 +262,7 @@ async fn run(
         .try_buffer_unordered(parallel);
     let mut restored = Restored::default();
     while let Some((object, done)) = copies.try_next().await? {
-        restored.add(&copier.to, &object, done);
-        progress.advance(1, object.bytes);
+        restored.add(&copier.to, &object, done, progress);
         if restored.failed.len() >= MEDIA_FAILURES_MAX {
             break;
         }

@@ -17,7 +17,7 @@ pub fn check(template: &str) -> Result<()> {
     if template.replace(HOLE, "").contains(['{', '}']) {
         return Err(wrong("it knows no other braces than {tenant}"));
     }
-    if !is_plain(&template.replace(HOLE, "x")) {
+    if !is_plain(&trimmed(template).replace(HOLE, "x")) {
         return Err(wrong("it is not a plain path"));
     }
     Ok(())
@@ -26,7 +26,7 @@ pub fn check(template: &str) -> Result<()> {
 /// The folder of one tenant's objects.
 pub fn of(template: &str, tenant: &TenantId) -> Result<String> {
     let id = tenant.as_str();
-    let filled = template.replace(HOLE, id);
+    let filled = trimmed(template).replace(HOLE, id);
     // The id can neither add a level nor make a part of the path one of those that are not names.
     if id.is_empty() || id.contains(['/', '\\']) || !is_plain(&filled) {
         return Err(Error::refused(format!(
@@ -36,6 +36,11 @@ pub fn of(template: &str, tenant: &TenantId) -> Result<String> {
         .hint("copy its objects by hand, and leave the tenant out of this media step"));
     }
     Ok(filled)
+}
+
+/// A folder may be written with a slash behind it.
+fn trimmed(template: &str) -> &str {
+    template.strip_suffix('/').unwrap_or(template)
 }
 
 /// Whether a path goes down only, part by part.
@@ -64,10 +69,10 @@ mod tests {
 
     #[test]
     fn a_template_names_one_tenants_folder() {
-        for good in ["{tenant}", "sites/{tenant}/files", "s-{tenant}"] {
+        for good in ["{tenant}", "sites/{tenant}/files", "s-{tenant}", "sites/{tenant}/"] {
             check(good).expect("good");
         }
-        for wrong in ["", "sites", "/{tenant}", "{tenant}/", "a//{tenant}", "../{tenant}", "{site}/{tenant}"]
+        for wrong in ["", "sites", "/{tenant}", "{tenant}//", "a//{tenant}", "../{tenant}", "{site}/{tenant}"]
         {
             check(wrong).expect_err(wrong);
         }

@@ -5,6 +5,7 @@ mod chunk;
 mod document;
 mod file_name;
 mod fingerprint;
+mod gate;
 mod ids;
 mod queue;
 mod row_name;
@@ -16,6 +17,7 @@ pub use chunk::{Chunk, ChunkStream};
 pub use document::document_hash;
 pub use file_name::file_name;
 pub use fingerprint::{Fingerprint, row_hash};
+pub use gate::Gate;
 pub use ids::{
     DatabaseIdentity, DatabaseUrl, PlanHash, ShardName, SnapshotId, TableName, TenantId, quote_identifier,
 };

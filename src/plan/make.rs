@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    Findings, PLAN_FORMAT, Plan, Request, ShardFindings, ShardPlan, TableDrift, TenantPlan, TenantShard,
-    constraints, drift, order, queues, rails, repair, settle,
+    Findings, PLAN_FORMAT, Plan, Request, RootTable, ShardFindings, ShardPlan, TableDrift, TenantPlan,
+    TenantShard, constraints, drift, gate, order, queues, rails, repair, settle,
 };
 use crate::approval::Rules;
 use crate::error::{Error, Result};
@@ -14,17 +14,25 @@ use crate::model::{
     Belongs, DatabaseIdentity, OwnedTable, Owners, PlanHash, QueueLink, Rule, ShardName, Table, TableName,
     TenancyError, TenantId,
 };
+use crate::workflow::Workflow;
+
+/// What the configuration says beside the rules of its tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'c> {
+    /// Who must approve.
+    pub approvals: Option<&'c Rules>,
+    /// What belongs to a site beside its rows.
+    pub workflow: &'c Workflow,
+    /// Hash of the configuration.
+    pub hash: &'c str,
+}
 
 /// Most problems that one message lists; the rest is counted.
 const LISTED_MAX: usize = 10;
 
-/// Makes the plan, or says why there can be none; `approvals` are the rules for those that it will need.
-pub fn make(
-    request: &Request,
-    findings: Findings,
-    approvals: Option<&Rules>,
-    now: Timestamp,
-) -> Result<Plan> {
+/// Makes the plan, or says why there can be none.
+pub fn make(request: &Request, findings: Findings, settings: &Settings<'_>, now: Timestamp) -> Result<Plan> {
+    let approvals = settings.approvals;
     rails::check_list(request, &findings)?;
     rails::check_approvable(request, approvals)?;
     let (findings, blocked) = settle::settle(findings);
@@ -64,12 +72,24 @@ pub fn make(
         author: request.author.clone(),
         approvals_min: approvals.map_or(0, |rules| rules.required.count(tenants.len())),
         repair: request.repair,
+        root: root_table(&findings),
+        config: settings.hash.to_owned(),
+        // A repair leaves tenants where they are, served.
+        workflow: if request.repair.is_some() { Workflow::default() } else { settings.workflow.clone() },
         shards,
         tenants,
         blocked,
     };
+    gate::check(&plan)?;
+    plan.graph()?;
     plan.hash = plan.content_hash()?;
     Ok(plan)
+}
+
+fn root_table(findings: &Findings) -> Option<RootTable> {
+    let root = findings.shards.iter().find(|shard| shard.name == findings.root_shard)?;
+    let (table, _) = root.rules.rules.iter().find(|(_, rule)| matches!(rule, Rule::Root { .. }))?;
+    Some(RootTable { shard: root.name.clone(), table: table.clone() })
 }
 
 /// The rules must cover every live table, and must be those the snapshot was taken with.

@@ -11,6 +11,7 @@ pub mod conflict;
 pub mod constraints;
 mod document;
 pub mod drift;
+mod gate;
 mod make;
 mod order;
 pub mod queues;
@@ -24,17 +25,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::memory::Memory;
 use crate::model::adapt::Adaptation;
 use crate::model::{
     DatabaseIdentity, Fingerprint, OwnedTable, PlanHash, QueueLink, ShardName, SnapshotId, Table, TableName,
     Tenancy, TenantId,
 };
+use crate::workflow::{Graph, Workflow};
 
 pub use conflict::{BlockedTenant, Policies, Policy, Settled, Standing};
 pub use constraints::{Constraints, ConstraintsChoice, Prover};
 pub use drift::schema_hash;
-pub use make::make;
+pub use make::{Settings, make};
 pub use rails::ApprovedPlan;
 pub use repair::{Repair, Repaired};
 pub use tombstones::Tombstones;
@@ -243,6 +246,15 @@ pub struct Plan {
     /// A repair, not a restore: live rows are overwritten, perhaps deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repair: Option<Repair>,
+    /// The table that lists the tenants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<RootTable>,
+    /// Hash of what the configuration said beside URLs, when it was made.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub config: String,
+    /// What belongs to a site beside its rows.
+    #[serde(default, skip_serializing_if = "Workflow::is_plain")]
+    pub workflow: Workflow,
     /// The shards in which tenants have rows; the one with the root table is the last.
     pub shards: Vec<ShardPlan>,
     /// The tenants, in the order in which they are restored.
@@ -250,6 +262,16 @@ pub struct Plan {
     /// Tenants of the list that are left out, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocked: Vec<BlockedTenant>,
+}
+
+/// Where the tenants are listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootTable {
+    /// The shard.
+    pub shard: ShardName,
+    /// The table.
+    pub table: TableName,
 }
 
 /// One shard of a plan.
@@ -360,6 +382,21 @@ impl Plan {
         tables
             .filter_map(TenantTable::repaired)
             .fold((0, 0), |(updated, deleted), it| (updated + it.updated, deleted + it.deleted.rows))
+    }
+
+    /// The steps of each site.
+    pub fn graph(&self) -> Result<Graph<'_>> {
+        let root = &self.root_shard()?.name;
+        let planned = self.shards.iter().map(|shard| &shard.name);
+        let others = self.workflow.shards.iter().filter(|name| self.shard(name).is_none());
+        Graph::new(&self.workflow, planned.chain(others), root).map_err(|what| {
+            Error::refused(format!("unable to use the plan: {what}")).hint("make the plan again")
+        })
+    }
+
+    /// The shard with the catalogue: the last one.
+    pub fn root_shard(&self) -> Result<&ShardPlan> {
+        self.shards.last().ok_or_else(|| Error::refused("unable to use the plan: it has no shards"))
     }
 
     /// The shard of this name.

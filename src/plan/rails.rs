@@ -136,6 +136,25 @@ fn seal(plan: Plan, confirmed: Option<usize>, evidence: &Evidence) -> Result<App
     Ok(ApprovedPlan { plan, approvals })
 }
 
+/// A plan is for the configuration and the reinstate that it was made with: both decide what it does.
+pub fn check_unchanged(plan: &Plan, config: &str) -> Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    if plan.tool_version != version {
+        return Err(Error::refused(format!(
+            "unable to apply the plan: reinstate {} made it, this is {version}",
+            plan.tool_version
+        ))
+        .hint("make the plan again, or apply it with the reinstate that made it"));
+    }
+    if plan.config != config {
+        return Err(Error::refused(
+            "unable to apply the plan: the configuration was changed after the dry run",
+        )
+        .hint("make the plan again; only URLs, approvals, store and audit log may change meanwhile"));
+    }
+    Ok(())
+}
+
 /// A plan is for one verb: what overwrites is never run by the name of what only inserts.
 pub fn check_kind(plan: &Plan, repair: bool) -> Result<()> {
     match (plan.repair.is_some(), repair) {

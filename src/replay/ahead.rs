@@ -30,8 +30,9 @@ pub(super) fn plain<'a>(
 
 /// One tenant's rows in one shard: those of a small tenant were read with its group; else small tables are read ahead,
 /// as many as fit the bound, and a large one streams when its turn comes, which keeps everybody busy by itself.
-pub(super) struct Ahead<'a> {
+pub struct Ahead<'a> {
     source: &'a dyn Source,
+    part: &'a TenantShard,
     tenant: &'a TenantId,
     /// What was read with the group.
     read: TableRows,
@@ -43,7 +44,7 @@ pub(super) struct Ahead<'a> {
 
 impl<'a> Ahead<'a> {
     /// Begins to read what was not `read` yet.
-    pub async fn new(
+    pub(super) async fn new(
         source: &'a dyn Source,
         planned: &'a ShardPlan,
         part: &'a TenantShard,
@@ -53,9 +54,15 @@ impl<'a> Ahead<'a> {
         let waiting = plain(planned, part)
             .filter(|(owned, _)| !read.contains_key(&owned.table.name))
             .map(|(owned, rows)| (owned, rows.bytes));
-        let mut ahead = Self { source, tenant, waiting: waiting.collect(), read, reading: VecDeque::new() };
+        let mut ahead =
+            Self { source, part, tenant, waiting: waiting.collect(), read, reading: VecDeque::new() };
         ahead.fill().await?;
         Ok(ahead)
+    }
+
+    /// Whether this is what was read of that part.
+    pub fn is_of(&self, part: &TenantShard) -> bool {
+        std::ptr::eq(self.part, part)
     }
 
     async fn fill(&mut self) -> Result<()> {

@@ -1,19 +1,17 @@
-//! Replay: the only cause of writes. Takes an [`ApprovedPlan`], N tenants at a time, one transaction a tenant and
-//! shard.
+//! Replay: the only cause of writes to user tables. Takes an [`ApprovedPlan`]; one transaction a tenant and shard.
 //!
 //! ```text
-//! ApprovedPlan ─► queue (in the plan's order) ─► workers ─► tenant: shard by shard, the catalogue last ─► Outcome
-//!                                            │
-//!                    begin · write, clear queues · read back · write set · journal · commit     (transaction.rs)
-//!                              └─ where triggers are off: prove the keys    (references.rs, prove.rs)
+//! ApprovedPlan ─► Replay::part(tenant, shard), as `workflow` asks for it
+//!                    begin · write, clear queues · read back · close the gate · write set · journal · commit
+//!                              └─ where triggers are off: prove the keys    (references.rs, prove.rs)   (transaction.rs)
+//!                 Replay::open_gate(tenant), when all of it is back          (gate.rs)
 //! ```
 //!
-//! A tenant that fails is rolled back and named; the others go on. One that lacked a row which another may bring is
-//! tried again after them. A shard that is gone stops the tenants that need it. Stopping lets the transactions at work
-//! end and starts no new ones.
+//! A tenant that fails is rolled back and named. A shard that is gone stops the tenants that need it.
 
 mod adapted;
 mod ahead;
+mod gate;
 mod groups;
 mod kept;
 mod outcome;
@@ -27,13 +25,12 @@ mod repair;
 mod retry;
 mod transaction;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use futures::{StreamExt, stream};
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::connect::Connected;
 use crate::error::{Error, Kind, Result};
@@ -42,9 +39,10 @@ use crate::model::{PlanHash, ShardName};
 use crate::plan::{ApprovedPlan, TenantPlan, TenantShard};
 use crate::progress::Progress;
 
-use ahead::Ahead;
+pub use ahead::Ahead;
+pub use gate::Opened;
 use groups::{Done, Groups};
-pub use outcome::{Outcome, Problem, ShardOutcome, ShardStatus, TenantOutcome};
+pub use outcome::{Outcome, Problem, ShardOutcome, ShardStatus, StepOutcome, StepStatus, TenantOutcome};
 
 /// How to replay.
 #[derive(Clone)]
@@ -57,6 +55,8 @@ pub struct Options {
     pub verify: VerifyAt,
     /// Becomes true when no new tenant shall begin.
     pub stop: watch::Receiver<bool>,
+    /// On whose behalf, for the record.
+    pub who: String,
     /// Folder for the values of columns that the live tables do not have any more.
     pub dropped: PathBuf,
 }
@@ -73,64 +73,22 @@ pub enum VerifyAt {
 }
 
 /// One execution of a plan, as the tasks share it.
-struct Run<'a> {
+pub struct Replay<'a> {
     plan: &'a ApprovedPlan,
     connected: &'a Connected,
     /// Tenants that are read ahead together.
     groups: Groups<'a>,
     /// Host, process and start: written to the journal, so that a person can tell executions apart.
     name: String,
+    started_at: Timestamp,
     /// Folder for values that have no column any more.
     dropped: PathBuf,
     verify: VerifyAt,
     /// Of each tenant at work.
     share: Share,
-    stop: watch::Receiver<bool>,
-    /// One permit a tenant at work.
-    slots: Semaphore,
     /// Shards that were lost on the way; written by the worker that met the loss, read before each tenant.
     lost: Mutex<BTreeSet<ShardName>>,
     progress: Arc<dyn Progress>,
-}
-
-/// Restores every tenant of the plan that its journals do not list as done.
-pub async fn replay(
-    plan: &ApprovedPlan,
-    connected: &Connected,
-    options: &Options,
-    progress: Arc<dyn Progress>,
-) -> Result<Outcome> {
-    let started_at = Timestamp::now();
-    let mut done = Done::new();
-    for (name, shard) in connected.iter() {
-        shard.shard.prepare_journal().await?;
-        let entries = shard.shard.journal(&plan.plan().hash).await?;
-        done.extend(entries.into_iter().map(|entry| (name, entry.tenant)));
-    }
-    let run = Run {
-        plan,
-        connected,
-        groups: Groups::new(plan.plan(), connected, &done, options.memory.read_ahead_bytes()),
-        name: run_name(started_at),
-        dropped: options.dropped.clone(),
-        verify: options.verify,
-        share: options.memory.share(options.jobs),
-        stop: options.stop.clone(),
-        slots: Semaphore::new(options.jobs.max(1)),
-        lost: Mutex::default(),
-        progress: progress.clone(),
-    };
-    progress.begin("restoring", Some(plan.plan().rows()));
-    // Tenants are in the plan's order, so that no long one is left for the end.
-    let tenants = run.all(options.jobs.max(1)).await;
-    progress.finish();
-    Ok(Outcome {
-        plan: plan.plan().hash.clone(),
-        run: run.name,
-        started_at,
-        ended_at: Timestamp::now(),
-        tenants,
-    })
 }
 
 fn run_name(started_at: Timestamp) -> String {
@@ -143,82 +101,56 @@ pub fn host_name() -> String {
     name.trim().to_owned()
 }
 
-impl Run<'_> {
+impl<'a> Replay<'a> {
+    /// Prepares the journals, and passes over what they list as done.
+    pub async fn begin(
+        plan: &'a ApprovedPlan,
+        connected: &'a Connected,
+        options: &Options,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Self> {
+        let started_at = Timestamp::now();
+        let mut done = Done::new();
+        for (name, shard) in connected.iter() {
+            shard.shard.prepare_journal().await?;
+            let entries = shard.shard.journal(&plan.plan().hash).await?;
+            done.extend(entries.into_iter().map(|entry| (name, entry.tenant)));
+        }
+        Ok(Self {
+            plan,
+            connected,
+            groups: Groups::new(plan.plan(), connected, &done, options.memory.read_ahead_bytes()),
+            name: run_name(started_at),
+            started_at,
+            dropped: options.dropped.clone(),
+            verify: options.verify,
+            share: options.memory.share(options.jobs),
+            lost: Mutex::default(),
+            progress,
+        })
+    }
+
+    /// What the journals call this execution.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// When it began.
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
     fn hash(&self) -> &PlanHash {
         &self.plan.plan().hash
     }
 
-    /// Tries every tenant; those that lacked only a row that another one may bring are tried again when all others
-    /// are done, as long as any of them came back meanwhile.
-    async fn all(&self, jobs: usize) -> Vec<TenantOutcome> {
-        let mut outcomes: BTreeMap<usize, TenantOutcome> = BTreeMap::new();
-        let mut open: Vec<usize> = (0..self.plan.plan().tenants.len()).collect();
-        while !open.is_empty() {
-            let tried: Vec<(usize, TenantOutcome)> = stream::iter(open)
-                .map(|index| async move { (index, self.tenant(&self.plan.plan().tenants[index]).await) })
-                // One more than are at work: its rows are read meanwhile.
-                .buffer_unordered(jobs + 1)
-                .collect()
-                .await;
-            let goes_on = !*self.stop.borrow() && tried.iter().any(|(_, outcome)| outcome.has_restored());
-            open = Vec::new();
-            for (index, outcome) in tried {
-                if outcome.awaits_parent() {
-                    if goes_on {
-                        open.push(index);
-                    } else {
-                        self.progress.note(&outcome.line());
-                    }
-                }
-                let outcome = match outcomes.remove(&index) {
-                    Some(earlier) => outcome.after(earlier),
-                    None => outcome,
-                };
-                outcomes.insert(index, outcome);
-            }
-            open.sort_unstable();
-        }
-        outcomes.into_values().collect()
-    }
-
-    async fn tenant(&self, tenant: &TenantPlan) -> TenantOutcome {
-        let mut shards = Vec::with_capacity(tenant.shards.len());
-        let mut first = match tenant.shards.first() {
-            Some(part) if !*self.stop.borrow() => self.read_ahead(tenant, part).await,
-            _ => None,
-        };
-        // Never closed; without a permit nothing is done.
-        let slot = self.slots.acquire().await;
-        let mut blocked = *self.stop.borrow() || slot.is_err();
-        for part in &tenant.shards {
-            let begun_at = std::time::Instant::now();
-            let status = if blocked || self.is_lost(&part.shard) {
-                ShardStatus::NotStarted
-            } else {
-                let ahead = match first.take() {
-                    Some(ahead) => Some(ahead),
-                    None => self.read_ahead(tenant, part).await,
-                };
-                self.shard(tenant, part, ahead).await
-            };
-            // What follows (in the end the catalogue's row) must not come back before this part is.
-            blocked |= !status.is_back();
-            if let ShardStatus::AlreadyBack { .. } | ShardStatus::NotStarted = status {
-                self.progress.advance(part.rows(), part.bytes());
-            }
-            shards.push(ShardOutcome { shard: part.shard.clone(), status, elapsed: begun_at.elapsed() });
-        }
-        let outcome = TenantOutcome { id: tenant.id.clone(), name: tenant.name.clone(), shards };
-        // One that waits for another is told of when it is clear what became of it.
-        if !outcome.awaits_parent() {
-            self.progress.note(&outcome.line());
-        }
-        outcome
-    }
-
     /// Begins to read a tenant's rows in a shard, before its turn. What goes wrong here goes wrong again, and is told,
     /// when the turn comes.
-    async fn read_ahead<'a>(&'a self, tenant: &'a TenantPlan, part: &'a TenantShard) -> Option<Ahead<'a>> {
+    pub async fn read_ahead<'s>(
+        &'s self,
+        tenant: &'s TenantPlan,
+        part: &'s TenantShard,
+    ) -> Option<Ahead<'s>> {
         if self.is_lost(&part.shard) {
             return None;
         }
@@ -228,12 +160,16 @@ impl Run<'_> {
         Ahead::new(source, planned, part, &tenant.id, read).await.ok()
     }
 
-    async fn shard<'a>(
-        &'a self,
-        tenant: &'a TenantPlan,
-        part: &'a TenantShard,
-        mut ahead: Option<Ahead<'a>>,
+    /// Brings a tenant's part in one shard back, unless the shard was lost.
+    pub async fn part<'s>(
+        &'s self,
+        tenant: &'s TenantPlan,
+        part: &'s TenantShard,
+        mut ahead: Option<Ahead<'s>>,
     ) -> ShardStatus {
+        if self.is_lost(&part.shard) {
+            return ShardStatus::NotStarted;
+        }
         let Some(planned) = self.plan.plan().shard(&part.shard) else {
             return ShardStatus::Failed {
                 problem: Problem::of(&Error::bug("a tenant's shard is not in the plan")),

@@ -26,6 +26,9 @@ pub struct Outcome {
     pub ended_at: Timestamp,
     /// Every tenant, in the plan's order.
     pub tenants: Vec<TenantOutcome>,
+    /// Why the run went no further, if it ended before the last ring.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
 }
 
 /// What became of one tenant.
@@ -35,8 +38,59 @@ pub struct TenantOutcome {
     pub id: TenantId,
     /// What people call it.
     pub name: Option<String>,
-    /// Shard by shard, in the order of writing.
+    /// Shard by shard, in the order of the plan.
     pub shards: Vec<ShardOutcome>,
+    /// The other steps, in their order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepOutcome>,
+    /// A person took it out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
+}
+
+/// What became of a step that is no shard's: media, a hook, a check, the gate.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepOutcome {
+    /// Its name.
+    pub step: String,
+    /// What became of it.
+    #[serde(flatten)]
+    pub status: StepStatus,
+    /// How long it took.
+    #[serde(rename = "elapsed_ms", serialize_with = "as_millis")]
+    pub elapsed: Duration,
+}
+
+/// The states of such a step.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum StepStatus {
+    /// Done by this run.
+    Done {
+        /// What came of it, in words.
+        result: String,
+    },
+    /// An earlier run did it.
+    AlreadyDone,
+    /// Another process is at work on the tenant.
+    Held {
+        /// Who.
+        by: String,
+    },
+    /// It failed.
+    Failed {
+        /// Why.
+        problem: Problem,
+    },
+    /// Not begun: something before it failed, or the run was stopped.
+    NotStarted,
+}
+
+impl StepStatus {
+    /// Whether it is done.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Done { .. } | Self::AlreadyDone)
+    }
 }
 
 /// What became of one tenant in one shard.
@@ -126,9 +180,17 @@ impl ShardStatus {
 }
 
 impl TenantOutcome {
-    /// Whether the tenant is back in every shard.
+    /// Whether the tenant is whole: back in every shard, and all other steps done.
     pub fn is_back(&self) -> bool {
-        self.shards.iter().all(|shard| shard.status.is_back())
+        !self.skipped
+            && self.shards.iter().all(|shard| shard.status.is_back())
+            && self.steps.iter().all(|step| step.status.is_done())
+    }
+
+    /// Whether a step failed, so that a person must look at it.
+    pub fn has_failed(&self) -> bool {
+        self.shards.iter().any(|shard| matches!(shard.status, ShardStatus::Failed { .. }))
+            || self.steps.iter().any(|step| matches!(step.status, StepStatus::Failed { .. }))
     }
 
     /// Whether all that this run wrote was read back.
@@ -163,6 +225,12 @@ impl TenantOutcome {
                 now.status = before.status;
             }
         }
+        for (now, before) in self.steps.iter_mut().zip(earlier.steps) {
+            now.elapsed += before.elapsed;
+            if matches!(before.status, StepStatus::Done { .. }) {
+                now.status = before.status;
+            }
+        }
         self
     }
 
@@ -175,13 +243,33 @@ impl TenantOutcome {
         self.shards.iter().map(entries).sum()
     }
 
-    /// The problem that kept it from coming back, if there is one.
-    pub fn problem(&self) -> Option<(&ShardName, &Problem)> {
-        self.shards.iter().find_map(|shard| match &shard.status {
+    /// The problem that kept it from coming back, if there is one, and where it was met: `shard 'x'`, `step 'y'`.
+    pub fn problem(&self) -> Option<(String, &Problem)> {
+        let of_shard = self.shards.iter().find_map(|shard| match &shard.status {
             ShardStatus::Failed { problem } | ShardStatus::Interrupted { problem } => {
-                Some((&shard.shard, problem))
+                Some((format!("shard '{}'", shard.shard), problem))
             }
             _ => None,
+        });
+        of_shard.or_else(|| {
+            self.steps.iter().find_map(|step| match &step.status {
+                StepStatus::Failed { problem } => Some((format!("step '{}'", step.step), problem)),
+                _ => None,
+            })
+        })
+    }
+
+    /// Who else is at work on it, if somebody is.
+    fn held_by(&self) -> Option<&String> {
+        let by_shard = self.shards.iter().find_map(|shard| match &shard.status {
+            ShardStatus::Held { by } => Some(by),
+            _ => None,
+        });
+        by_shard.or_else(|| {
+            self.steps.iter().find_map(|step| match &step.status {
+                StepStatus::Held { by } => Some(by),
+                _ => None,
+            })
         })
     }
 
@@ -192,6 +280,13 @@ impl TenantOutcome {
             None => self.id.to_string(),
         };
         let elapsed: Duration = self.shards.iter().map(|shard| shard.elapsed).sum();
+        if self.skipped {
+            return format!("tenant {label}: skipped");
+        }
+        let did = |step: &StepOutcome| matches!(step.status, StepStatus::Done { .. });
+        if self.is_back() && self.rows_written() == 0 && self.steps.iter().any(did) {
+            return format!("tenant {label}: whole now, its rows were back already");
+        }
         if self.is_back() && self.rows_written() == 0 {
             return format!("tenant {label}: back already");
         }
@@ -208,13 +303,10 @@ impl TenantOutcome {
             );
         }
         match self.problem() {
-            Some((shard, problem)) => {
-                format!("tenant {label}: not restored, shard '{shard}': {}", problem.message)
+            Some((place, problem)) => {
+                format!("tenant {label}: not restored, {place}: {}", problem.message)
             }
-            None => match self.shards.iter().find_map(|shard| match &shard.status {
-                ShardStatus::Held { by } => Some(by),
-                _ => None,
-            }) {
+            None => match self.held_by() {
                 Some(by) => format!("tenant {label}: being restored by {by}"),
                 None => format!("tenant {label}: not started"),
             },
@@ -228,7 +320,7 @@ impl Outcome {
         self.tenants.iter().any(|tenant| tenant.id == *id && tenant.is_back())
     }
 
-    /// Tenants that are back in every shard.
+    /// Tenants that are whole.
     pub fn back(&self) -> usize {
         self.tenants.iter().filter(|tenant| tenant.is_back()).count()
     }
@@ -253,10 +345,9 @@ impl Outcome {
 
     /// The exit code: failed before interrupted, because a failed tenant needs a person.
     pub fn exit_code(&self) -> u8 {
-        let statuses = || self.tenants.iter().flat_map(|tenant| &tenant.shards).map(|shard| &shard.status);
-        if statuses().any(|status| matches!(status, ShardStatus::Failed { .. })) {
+        if self.tenants.iter().any(TenantOutcome::has_failed) {
             Kind::Failed.exit_code()
-        } else if statuses().any(|status| !status.is_back()) {
+        } else if self.tenants.iter().any(|tenant| !tenant.is_back()) {
             Kind::Interrupted.exit_code()
         } else {
             EXIT_OK

@@ -17,7 +17,7 @@ use super::prove::Proof;
 use super::queued::Cleared;
 use super::referenced::Choice;
 use super::repair::{self, Repairs};
-use super::{Run, ShardStatus, VerifyAt};
+use super::{Replay, ShardStatus, VerifyAt};
 use crate::connect::ConnectedShard;
 use crate::error::{Error, Result};
 use crate::model::{Fingerprint, OwnedTable, Sequence, TableName, TypeKind};
@@ -27,7 +27,7 @@ use crate::verify::{self, Verdict};
 
 /// Brings one tenant back into one shard, or leaves the shard as it was.
 pub(super) async fn restore<'a>(
-    run: &'a Run<'_>,
+    run: &'a Replay<'_>,
     connected: &'a ConnectedShard,
     planned: &'a ShardPlan,
     tenant: &'a TenantPlan,
@@ -84,7 +84,7 @@ struct Done {
 }
 
 pub(super) struct Steps<'a> {
-    pub run: &'a Run<'a>,
+    pub run: &'a Replay<'a>,
     pub connected: &'a ConnectedShard,
     pub planned: &'a ShardPlan,
     pub tenant: &'a TenantPlan,
@@ -131,11 +131,17 @@ impl Steps<'_> {
         if let Some(proof) = proof {
             proof.prove(session).await?;
         }
+        let gate = self.run.gate_of(self.part);
         let verdict = match self.run.verify {
-            VerifyAt::BeforeCommit => Some(self.read_back(session, &choice).await?),
-            VerifyAt::After => None,
+            // With the gate closed the tenant is not equal: the row that has it is proved before.
+            VerifyAt::After if gate.is_none() => None,
+            _ => Some(self.read_back(session, &choice).await?),
         };
-        let rows = self.check_writes(session, &choice, &cleared).await?;
+        if let Some(gate) = &gate {
+            gate.close(session, self.run.hash(), &self.tenant.id).await?;
+        }
+        let gated = gate.as_ref().map(|gate| &gate.root.table.name);
+        let rows = self.check_writes(session, &choice, &cleared, gated).await?;
         let written = || self.part.tables.iter().map(|rows| choice.written(rows)).sum();
         let entry = JournalEntry {
             plan: self.run.hash().clone(),
@@ -232,11 +238,15 @@ impl Steps<'_> {
         session: &mut dyn Session,
         choice: &Choice,
         cleared: &Cleared,
+        gated: Option<&TableName>,
     ) -> Result<u64> {
         let writes = |rows: &TenantTable| repair::writes(rows, choice.rows(rows));
         let mut expected: BTreeMap<TableName, TableWrites> =
             self.part.tables.iter().map(|rows| (rows.table.clone(), writes(rows))).collect();
         let rows = expected.values().map(|rows| rows.inserted + rows.updated + rows.deleted).sum();
+        if let Some(root) = gated {
+            expected.entry(root.clone()).or_default().updated += 1;
+        }
         for (queue, &entries) in cleared {
             expected.entry(queue.clone()).or_default().deleted += entries;
         }
@@ -285,7 +295,7 @@ fn integers<'a>(owned: &OwnedTable, chunk: &'a Chunk, column: &str) -> Box<dyn I
 }
 
 /// Looks at the chunks as they pass: what is compared with the plan is what was handed to the shard.
-fn observe(chunks: ChunkStream, owned: &OwnedTable, seen: Arc<Mutex<Seen>>, run: &Run<'_>) -> ChunkStream {
+fn observe(chunks: ChunkStream, owned: &OwnedTable, seen: Arc<Mutex<Seen>>, run: &Replay<'_>) -> ChunkStream {
     let owned = owned.clone();
     let progress = run.progress.clone();
     chunks

@@ -4,15 +4,17 @@
 //! ```text
 //! Shard     facts(), live_rows(), ask(rows), pointing(), trial(), read()   read-only
 //!           statistics(), values(), probe(), climb()           for `init`: sampled, bounded
-//!           prepare_journal(), journal()                       the engine's own schema
+//!           prepare_journal(), journal(), events(), append()   the engine's own schema
+//!           check(sql)                                         a query of the configuration, read-only
 //!           begin(tenant) ──► Session   one transaction
 //! Session   disable_triggers(), ask(rows), write(table)…, delete_queued(rows),
 //!           update(table), extra(table), delete(rows), broken_reference(key), collision(key), read_back(table)…,
-//!           tables_with_rows(), write_set(), record(entry), commit() | abort()
+//!           tables_with_rows(), close_gate() | open_gate(), write_set(), record(entry), append(event),
+//!           commit() | abort()
 //! ```
 //!
 //! Invariants. A session issues only INSERT or COPY on user tables, and DELETE on declared deletion queues (P2), but
-//! for update() and delete() of repairs. Dropping a session without commit rolls back. The journal row commits with the
+//! for update() and delete() of repairs, and the gate column of the tenant's own root row. Dropping a session without commit rolls back. The journal row commits with the
 //! rows (P4). No lock above ROW EXCLUSIVE on user tables, and lock time-outs on every statement (P7). The folders of
 //! the back ends hold files of the same names (`constraints`: only where triggers can be turned off).
 
@@ -38,7 +40,7 @@ use crate::memory::Share;
 use crate::model::wire::Tuples;
 pub use crate::model::{Chunk, ChunkStream};
 use crate::model::{
-    DatabaseIdentity, DatabaseUrl, Fingerprint, ForeignKey, OwnedTable, PlanHash, QueueLink, Sequence,
+    DatabaseIdentity, DatabaseUrl, Fingerprint, ForeignKey, Gate, OwnedTable, PlanHash, QueueLink, Sequence,
     ShardName, SnapshotId, Table, TableName, TenantId, TypeKind, UniqueKey,
 };
 pub use ask::{Answer, Ask, LiveRow, Question, Rows};
@@ -99,6 +101,26 @@ pub struct JournalEntry {
     pub recorded_at: Timestamp,
     /// The transaction's id, where the database has one.
     pub transaction_id: Option<String>,
+}
+
+/// A line of the record that the catalogue's shard keeps beside its journal: what happened to a tenant, or to the run
+/// as a whole. What it says is for `workflow` to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRecord {
+    /// The plan.
+    pub plan: PlanHash,
+    /// The tenant; none for what concerns the run.
+    pub tenant: Option<TenantId>,
+    /// Counts from 1 for each tenant, and for the run. Taken only once: who comes second has missed something.
+    pub number: u64,
+    /// When it was written.
+    pub at: Timestamp,
+    /// Which execution, or which command, wrote it.
+    pub run: String,
+    /// On whose behalf.
+    pub who: String,
+    /// JSON.
+    pub body: String,
 }
 
 /// Rows that a transaction wrote in one table, by triggers and cascades too.
@@ -241,6 +263,19 @@ pub trait Shard: Send + Sync {
 
     /// Claims a tenant for a plan and opens its transaction.
     async fn begin(&self, plan: &PlanHash, tenant: &TenantId) -> Result<Claim>;
+
+    /// The same for a tenant that is back: never [`Claim::Done`].
+    async fn begin_again(&self, tenant: &TenantId) -> Result<Claim>;
+
+    /// The events of a plan, by tenant (the run's first) and number; those after a number, if `after` is given, of the
+    /// run alone.
+    async fn events(&self, plan: &PlanHash, after: Option<u64>) -> Result<Vec<EventRecord>>;
+
+    /// Adds an event; `false` if its number is taken.
+    async fn append(&self, event: &EventRecord) -> Result<bool>;
+
+    /// Runs a query of the configuration for a tenant (`$1`, text), read-only; what it returned first, as text.
+    async fn check(&self, sql: &str, tenant: &TenantId) -> Result<Option<String>>;
 }
 
 /// One tenant's transaction.
@@ -326,6 +361,28 @@ pub trait Session: Ask {
 
     /// What this transaction wrote, against the base line taken when it began.
     async fn write_set(&mut self) -> Result<WriteSet>;
+
+    /// Gives the gate of the tenant's root row its restoring value, and keeps the original one. The number of rows: 1,
+    /// or the tenant has no such row.
+    async fn close_gate(
+        &mut self,
+        root: &OwnedTable,
+        gate: &Gate,
+        plan: &PlanHash,
+        tenant: &TenantId,
+    ) -> Result<u64>;
+
+    /// Gives the gate its original value again, if it still has the restoring one. The number of rows.
+    async fn open_gate(
+        &mut self,
+        root: &OwnedTable,
+        gate: &Gate,
+        plan: &PlanHash,
+        tenant: &TenantId,
+    ) -> Result<u64>;
+
+    /// Adds an event that is to be true with this commit; `false` if its number is taken.
+    async fn append(&mut self, event: &EventRecord) -> Result<bool>;
 
     /// Writes the journal row; returns it with the transaction's id, where the database has one.
     async fn record(&mut self, entry: &JournalEntry) -> Result<JournalEntry>;

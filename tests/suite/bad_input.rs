@@ -262,7 +262,7 @@ async fn a_configuration_with_an_unknown_key_is_refused_with_its_line() {
     let line = config.lines().position(|line| line.starts_with("colour")).expect("line") + 1;
     let error = format!(
         "error: unable to read configuration 'reinstate.toml' line {line}: unknown field `colour`, expected one of \
-         `url`, `url_env`, `tables`, `conflicts`, `ignored`, `drift`, `deletion_queues`\n\
+         `url`, `url_env`, `tables`, `conflicts`, `ignored`, `drift`, `deletion_queues`, `after`\n\
          hint: `reinstate init --help` shows the format"
     );
     refused(&world, &before, plan_list(&world, "9001\n", &[]), 2, &error).await;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use reinstate::Result;
 use reinstate::environment::Environment;
 use reinstate::error::Kind;
-use reinstate::hooks::{Call, Called, Hook, call, check, idempotency_key};
+use reinstate::hooks::{Call, Called, Check, Hook, call, check, idempotency_key};
 use reinstate::model::{PlanHash, TenantId};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -109,9 +109,7 @@ fn hook(toml: &str) -> Hook {
 }
 
 fn told() -> Call {
-    let (plan, tenant) = (PlanHash::new("0123"), TenantId::new("7"));
-    let idempotency_key = idempotency_key(&plan, &tenant, "flags");
-    Call { plan, tenant, tenant_name: Some("Acme".into()), idempotency_key }
+    Call::new(&PlanHash::new("0123"), &TenantId::new("7"), Some("Acme"), "flags")
 }
 
 fn environment() -> Environment {
@@ -123,9 +121,10 @@ async fn call_flags(hook: &Hook) -> Result<Called> {
     call(hook, "flags", &told(), &environment(), &stop).await
 }
 
-async fn check_health(hook: &Hook) -> Result<Called> {
+async fn check_health(toml: &str) -> Result<Called> {
     let (_keep, stop) = watch::channel(false);
-    check(hook, "health", &told(), &environment(), &stop).await
+    let health: Check = toml::from_str(toml).expect("check");
+    check(&health, "health", &told(), &environment(), &stop).await
 }
 
 #[tokio::test]
@@ -235,12 +234,12 @@ async fn no_secret_is_told() {
 async fn a_check_gets_and_wants_2xx() {
     let server =
         Server::start(&[Answer::Says("502 Bad Gateway", ""), Answer::Says("204 No Content", "")]).await;
-    let health = hook(&format!("url = \"{}/{{tenant}}/health\"", server.url));
+    let health = format!("url = \"{}/{{tenant}}/health\"", server.url);
     assert_eq!(check_health(&health).await.expect("well").attempts, 2);
     assert_eq!(server.seen()[1].line, "GET /7/health HTTP/1.1");
     assert_eq!(server.seen()[1].body, "");
     let server = Server::start(&[Answer::Says("404 Not Found", "")]).await;
-    let error = check_health(&hook(&format!("url = \"{}\"", server.url))).await.expect_err("ill");
+    let error = check_health(&format!("url = \"{}\"", server.url)).await.expect_err("ill");
     let expected =
         format!("unable to finish check 'health' for tenant '7': {}/ answered 404 Not Found", server.url);
     assert_eq!(error.chain(), expected);
@@ -278,7 +277,7 @@ async fn a_command_that_fails_is_tried_again_and_named() {
     let expected = "'sh' ended with exit status: 9: the queue is full (2 attempts)";
     let error = call_flags(&fails).await.expect_err("fails");
     assert_eq!(error.chain(), format!("unable to finish hook 'flags' for tenant '7': {expected}"));
-    let error = check_health(&hook("command = [\"no-such-program\"]")).await.expect_err("unknown");
+    let error = check_health("command = [\"no-such-program\"]").await.expect_err("unknown");
     let begins = "unable to finish check 'health' for tenant '7': 'no-such-program' cannot be started: ";
     assert!(error.chain().starts_with(begins), "{}", error.chain());
 }
@@ -370,8 +369,29 @@ fn wrong_hooks_are_refused_when_they_are_read() {
             "unable to use hook 'flags': a command has no headers",
         ),
     ] {
-        assert_eq!(hook(toml).check("hook", "flags").expect_err(toml).chain(), expected);
+        assert_eq!(hook(toml).check_settings("flags").expect_err(toml).chain(), expected);
     }
+    for (toml, expected) in [
+        ("", "give url = \"…\", command = [\"…\"], or shard = \"…\" and sql = \"…\""),
+        ("sql = \"SELECT 1\"", "a query takes both shard = \"…\" and sql = \"…\", others neither"),
+        (
+            "url = \"http://h\"\nshard = \"x\"",
+            "a query takes both shard = \"…\" and sql = \"…\", others neither",
+        ),
+        (
+            "url = \"http://h\"\nshard = \"x\"\nsql = \"SELECT 1\"",
+            "it is a query, and a request or a command too",
+        ),
+        ("url = \"http://h\"\nretries = 101", "retries = 101 is more than 100"),
+    ] {
+        let wrong: Check = toml::from_str(toml).expect("check");
+        let expected = format!("unable to use check 'flags': {expected}");
+        assert_eq!(wrong.check_settings("flags").expect_err(toml).chain(), expected);
+    }
+    toml::from_str::<Check>("shard = \"x\"\nsql = \"SELECT 1\"")
+        .expect("check")
+        .check_settings("x")
+        .expect("good");
     toml::from_str::<Hook>("url = \"http://h\"\nheaders = {}").expect_err("an unknown field");
     let whole = hook("url = \"https://h/{tenant}\"\nheaders_env = { A = \"B\" }\ntimeout_s = 5\nretries = 0");
     let json = serde_json::to_string(&whole).expect("JSON");

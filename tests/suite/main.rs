@@ -61,6 +61,7 @@ mod snapshot_store {
     mod retention;
     mod writing;
 }
+mod sites;
 mod snapshots;
 mod sqlite;
 mod ties;

@@ -89,6 +89,7 @@ fn media(from: String, to: String) -> Media {
         parallel: 3,
         from_env: String::new(),
         to_env: String::new(),
+        after: None,
     }
 }
 
@@ -175,6 +176,11 @@ async fn another_content_stays(kind: &str) {
     assert_eq!(world.survey("1").await.different, 1);
     let restored = world.restore("1").await.expect("restored");
     assert_eq!((restored.copied, restored.already_there), (1, 1));
+    let told = restored.clone().complete("uploads", &TenantId::new("1")).expect_err("incomplete").chain();
+    assert!(
+        told.starts_with("unable to restore 2 of 4 objects of media 'uploads' of tenant '1': '"),
+        "{told}"
+    );
     let mut failed: Vec<(String, String)> = Vec::new();
     for one in restored.failed {
         failed.push((one.object.rsplit('/').next().expect("name").to_owned(), one.why));

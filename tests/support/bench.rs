@@ -136,7 +136,7 @@ impl Bench for Sqlite {
         let mut connection = self.connect().await;
         let tables: Vec<String> = sqlx::query_scalar(
             "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'
-             AND name NOT LIKE 'sqlite_%' AND name <> 'reinstate_journal'",
+             AND name NOT LIKE 'sqlite_%' AND name not in ('reinstate_journal', 'reinstate_event', 'reinstate_gate')",
         )
         .fetch_all(&mut connection)
         .await

@@ -134,7 +134,7 @@ fn of_texts(type_name: &str, texts: Vec<Option<String>>) -> ArrayRef {
 async fn of_sqlite(url: &str) -> Vec<(String, RecordBatch)> {
     let mut connection = SqliteConnection::connect(url).await.expect("a connection");
     let tables = "select name from pragma_table_list where schema = 'main' and type = 'table'
-                  and name not like 'sqlite\\_%' escape '\\' and name <> 'reinstate_journal'";
+                  and name not like 'sqlite\\_%' escape '\\' and name not in ('reinstate_journal', 'reinstate_event', 'reinstate_gate')";
     let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut connection).await.expect("tables");
     let mut exported = Vec::new();
     for table in tables {

@@ -9,8 +9,8 @@ use futures::stream::BoxStream;
 use reinstate::error::Result;
 use reinstate::model::{ForeignKey, OwnedTable, PlanHash, Table, TenantId, TypeKind, UniqueKey};
 use reinstate::shard::{
-    Answer, Claim, Climbs, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Tree, Trial,
-    Wanted,
+    Answer, Claim, Climbs, EventRecord, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics,
+    Tree, Trial, Wanted,
 };
 
 /// Turns triggers off as soon as a session begins.
@@ -97,5 +97,21 @@ impl Shard for Quiet {
 
     async fn journal(&self, plan: &PlanHash) -> Result<Vec<JournalEntry>> {
         self.0.journal(plan).await
+    }
+
+    async fn begin_again(&self, tenant: &TenantId) -> Result<Claim> {
+        self.0.begin_again(tenant).await
+    }
+
+    async fn events(&self, plan: &PlanHash, after: Option<u64>) -> Result<Vec<EventRecord>> {
+        self.0.events(plan, after).await
+    }
+
+    async fn append(&self, event: &EventRecord) -> Result<bool> {
+        self.0.append(event).await
+    }
+
+    async fn check(&self, sql: &str, tenant: &TenantId) -> Result<Option<String>> {
+        self.0.check(sql, tenant).await
     }
 }

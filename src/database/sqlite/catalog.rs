@@ -17,14 +17,14 @@ use crate::model::{Column, ForeignKey, KeyTerm, Table, TableName, Trigger, Uniqu
 
 /// The one schema of a SQLite file.
 pub const SCHEMA: &str = "main";
-/// The engine's journal, which is no user table.
-pub const JOURNAL_TABLE: &str = "reinstate_journal";
+/// The engine's own tables, which are no user's: journal, events, what the gates held.
+pub const OWN_TABLES: [&str; 3] = ["reinstate_journal", "reinstate_event", "reinstate_gate"];
 
 /// The user tables, as a common table expression for the queries below.
 const USER_TABLES: &str = "WITH t(name, wr) AS MATERIALIZED (
     SELECT name, wr FROM pragma_table_list
     WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
-      AND name <> 'reinstate_journal' COLLATE NOCASE)";
+      AND lower(name) NOT IN ('reinstate_journal', 'reinstate_event', 'reinstate_gate'))";
 
 /// Reads all user tables.
 pub async fn tables(connection: &mut SqliteConnection) -> Result<Vec<Table>, sqlx::Error> {

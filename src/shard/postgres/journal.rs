@@ -1,4 +1,5 @@
-//! The journal: which tenant was restored here by which plan. Its row commits with the tenant's rows.
+//! The journal: which tenant was restored here by which plan. Its row commits with the tenant's rows. Beside it, where
+//! the catalogue is: events ([`super::event`]) and what the gates held ([`super::gate`]).
 //!
 //! The only DDL of the engine, and only while the journal is missing: a role without CREATE works where a DBA
 //! has run [`DDL`]. Instants are text in ISO form, so that what is read is what was written, to the
@@ -27,6 +28,22 @@ CREATE TABLE IF NOT EXISTS reinstate.journal (
   recorded_at text NOT NULL,
   transaction_id text,
   PRIMARY KEY (plan, tenant)
+);
+CREATE TABLE IF NOT EXISTS reinstate.event (
+  plan text NOT NULL,
+  tenant text NOT NULL,
+  number bigint NOT NULL,
+  at text NOT NULL,
+  run text NOT NULL,
+  who text NOT NULL,
+  body text NOT NULL,
+  PRIMARY KEY (plan, tenant, number)
+);
+CREATE TABLE IF NOT EXISTS reinstate.gate (
+  plan text NOT NULL,
+  tenant text NOT NULL,
+  original text,
+  PRIMARY KEY (plan, tenant)
 );";
 
 /// Processes that create the journal at the same moment do it one after the other: IF NOT EXISTS alone may
@@ -38,20 +55,21 @@ const COLUMNS: &str =
 
 /// Creates the journal if it is missing, and checks that the role may use it.
 pub async fn prepare(connection: &mut PgConnection) -> Result<()> {
-    if !exists(connection).await? {
+    if !exists(connection, "reinstate.gate").await? {
         create(connection).await.map_err(|error| {
             let denied = matches!(sqlstate(&error), Some("42501"));
             let error = failure("unable to create the journal 'reinstate.journal'", error);
             if denied { error.hint(format!("or let its owner run, once:\n{DDL}")) } else { error }
         })?;
     }
-    let sql = "select has_table_privilege('reinstate.journal', 'select')
-                  and has_table_privilege('reinstate.journal', 'insert')";
+    let sql = "select bool_and(has_table_privilege(name, 'select') and has_table_privilege(name, 'insert'))
+               from unnest(array['reinstate.journal', 'reinstate.event', 'reinstate.gate']) name";
     let unable = |error| failure("unable to check the journal 'reinstate.journal'", error);
     match sqlx::query_scalar::<_, bool>(sql).fetch_one(connection).await.map_err(unable)? {
         true => Ok(()),
-        false => Err(Error::new(Kind::Refused, "unable to use the journal 'reinstate.journal'")
-            .hint("GRANT SELECT, INSERT ON TABLE reinstate.journal TO the role")),
+        false => Err(Error::new(Kind::Refused, "unable to use the journal 'reinstate.journal'").hint(
+            "GRANT SELECT, INSERT ON TABLE reinstate.journal, reinstate.event, reinstate.gate TO the role",
+        )),
     }
 }
 
@@ -62,16 +80,18 @@ async fn create(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     transaction.commit().await
 }
 
-async fn exists(connection: &mut PgConnection) -> Result<bool> {
-    sqlx::query_scalar("select to_regclass('reinstate.journal') is not null")
+/// Whether a table of the engine's own schema is there.
+pub async fn exists(connection: &mut PgConnection, table: &str) -> Result<bool> {
+    sqlx::query_scalar("select to_regclass($1) is not null")
+        .bind(table)
         .fetch_one(connection)
         .await
-        .map_err(|error| failure("unable to look for the journal 'reinstate.journal'", error))
+        .map_err(|error| failure(format!("unable to look for the journal '{table}'"), error))
 }
 
 /// The entries of a plan, by tenant.
 pub async fn read(connection: &mut PgConnection, plan: &PlanHash) -> Result<Vec<JournalEntry>> {
-    if !exists(connection).await? {
+    if !exists(connection, "reinstate.journal").await? {
         return Ok(vec![]);
     }
     // Safe: constants.

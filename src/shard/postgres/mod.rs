@@ -11,8 +11,11 @@
 //! well and is closed otherwise, so that the server rolls back whatever was open.
 
 mod ask;
+mod check;
 mod constraints;
+mod event;
 mod facts;
+mod gate;
 mod insert;
 mod journal;
 mod probe;
@@ -32,7 +35,8 @@ use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
 use super::{
-    Answer, Claim, Climbs, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Tree, Wanted,
+    Answer, Claim, Climbs, EventRecord, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics,
+    Tree, Wanted,
 };
 use crate::database::postgres::catalog::{self, Relations};
 use crate::database::postgres::connect::Target;
@@ -181,6 +185,31 @@ impl Shard for PostgresShard {
 
     async fn begin(&self, plan: &PlanHash, tenant: &TenantId) -> Result<Claim> {
         let relations = self.relations().await?;
-        session::begin(&self.pool, relations, &self.row_types, plan, tenant).await
+        session::begin(&self.pool, relations, &self.row_types, Some(plan), tenant).await
+    }
+
+    async fn begin_again(&self, tenant: &TenantId) -> Result<Claim> {
+        let relations = self.relations().await?;
+        session::begin(&self.pool, relations, &self.row_types, None, tenant).await
+    }
+
+    async fn events(&self, plan: &PlanHash, after: Option<u64>) -> Result<Vec<EventRecord>> {
+        let mut connection = self.pool.lease().await?;
+        let events = event::read(&mut connection, plan, after).await?;
+        connection.release();
+        Ok(events)
+    }
+
+    async fn append(&self, event: &EventRecord) -> Result<bool> {
+        let mut connection = self.pool.lease().await?;
+        let appended = event::write(&mut connection, event).await?;
+        connection.release();
+        Ok(appended)
+    }
+
+    async fn check(&self, sql: &str, tenant: &TenantId) -> Result<Option<String>> {
+        // Dropped, and its connection closed: what a query of somebody else's leaves behind is nobody's.
+        let mut connection = self.pool.lease().await?;
+        check::first_row(&mut connection, sql, tenant).await
     }
 }

@@ -21,10 +21,10 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgCopyIn};
 
 use super::super::{
-    Answer, Ask, Broken, Chunk, ChunkStream, Claim, Collision, JournalEntry, Question, Rows, Session,
-    TableWrites, WriteSet,
+    Answer, Ask, Broken, Chunk, ChunkStream, Claim, Collision, EventRecord, JournalEntry, Question, Rows,
+    Session, TableWrites, WriteSet,
 };
-use super::{ask, constraints, insert, journal, queue, repair, sequence};
+use super::{ask, constraints, event, gate, insert, journal, queue, repair, sequence};
 use crate::bridge::{compute, compute_on};
 use crate::database::postgres::catalog::Relations;
 use crate::database::postgres::error::failure;
@@ -39,7 +39,7 @@ use crate::limits::{
 use crate::memory::Share;
 use crate::model::wire::Tuples;
 use crate::model::{
-    Fingerprint, ForeignKey, OwnedTable, PlanHash, QueueLink, Sequence, TableName, TenantId, UniqueKey,
+    Fingerprint, ForeignKey, Gate, OwnedTable, PlanHash, QueueLink, Sequence, TableName, TenantId, UniqueKey,
     quote_identifier, row_hash,
 };
 
@@ -58,7 +58,7 @@ const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED;
 /// What triggers, defaults and checks find names by.
 const DEFAULT_PATH: &str = "SET LOCAL search_path TO DEFAULT";
 
-/// Rows written by name: leaves under their root, TOAST and the system's own tables left out, the journal too.
+/// Rows written by name: leaves under their root, TOAST and the system's own tables left out, the engine's own too.
 const COUNTERS_NAMED: &str =
     "select s.oid::int8, pg_stat_get_xact_tuples_inserted(s.oid), pg_stat_get_xact_tuples_updated(s.oid),
             pg_stat_get_xact_tuples_deleted(s.oid), n.nspname::text, c.relname::text
@@ -69,7 +69,7 @@ const COUNTERS_NAMED: &str =
        and pg_stat_get_xact_tuples_inserted(s.oid) + pg_stat_get_xact_tuples_updated(s.oid)
            + pg_stat_get_xact_tuples_deleted(s.oid) > 0
        and n.nspname !~ '^pg_toast' and n.nspname <> 'pg_catalog'
-       and (n.nspname, c.relname) <> ('reinstate', 'journal')";
+       and n.nspname <> 'reinstate'";
 
 /// Who holds the advisory lock of a tenant.
 const HOLDER: &str =
@@ -79,12 +79,12 @@ const HOLDER: &str =
        and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
        and l.classid::int8 = $1 and l.objid::int8 = $2";
 
-/// Claims the tenant, or says why not.
+/// Claims the tenant, or says why not: it is done, if its plan is given.
 pub async fn begin(
     pool: &Arc<Pool>,
     relations: Arc<Relations>,
     row_types: &Arc<ask::RowTypes>,
-    plan: &PlanHash,
+    plan: Option<&PlanHash>,
     tenant: &TenantId,
 ) -> Result<Claim> {
     let unable = |error| failure(format!("unable to begin with tenant '{tenant}'"), error);
@@ -103,9 +103,13 @@ pub async fn begin(
         return Err(Error::refused(format!("unable to begin with tenant '{tenant}': 'track_counts' is off"))
             .hint("without it nobody can prove that neighbours were not written; turn it on"));
     }
+    let done = match plan {
+        Some(plan) if ours => journal::find(&mut connection, plan, tenant).await?,
+        _ => None,
+    };
     let claim = if !ours {
         Claim::Held { by: holder(&mut connection, tenant).await.map_err(unable)? }
-    } else if let Some(entry) = journal::find(&mut connection, plan, tenant).await? {
+    } else if let Some(entry) = done {
         Claim::Done(entry)
     } else {
         let pool = Arc::clone(pool);
@@ -403,6 +407,41 @@ impl Session for PostgresSession {
         Ok(set)
     }
 
+    async fn close_gate(
+        &mut self,
+        root: &OwnedTable,
+        gate: &Gate,
+        plan: &PlanHash,
+        tenant: &TenantId,
+    ) -> Result<u64> {
+        let (item, predicate) = self.place(root, tenant).await?;
+        let place = gate::Place { root, item: &item, predicate: &predicate };
+        let closed = gate::close(&mut self.connection, &place, gate, plan, tenant).await?;
+        self.sound = true;
+        Ok(closed)
+    }
+
+    async fn open_gate(
+        &mut self,
+        root: &OwnedTable,
+        gate: &Gate,
+        plan: &PlanHash,
+        tenant: &TenantId,
+    ) -> Result<u64> {
+        let (item, predicate) = self.place(root, tenant).await?;
+        let place = gate::Place { root, item: &item, predicate: &predicate };
+        let opened = gate::open(&mut self.connection, &place, gate, plan, tenant).await?;
+        self.sound = true;
+        Ok(opened)
+    }
+
+    async fn append(&mut self, event: &EventRecord) -> Result<bool> {
+        self.begin_step()?;
+        let appended = event::write(&mut self.connection, event).await?;
+        self.sound = true;
+        Ok(appended)
+    }
+
     async fn record(&mut self, entry: &JournalEntry) -> Result<JournalEntry> {
         self.begin_step()?;
         let recorded = journal::write(&mut self.connection, entry).await?;
@@ -532,6 +571,14 @@ impl PostgresSession {
     }
 
     /// Whether a row belongs to the tenant that [`TENANT_SETTING`] names.
+    /// Begins a step about the tenant's own rows of a table: the table as an item of FROM, and which rows.
+    async fn place(&mut self, owned: &OwnedTable, tenant: &TenantId) -> Result<(String, String)> {
+        self.begin_step()?;
+        let unable = |error| failure(format!("unable to name tenant '{tenant}'"), error);
+        self.set_tenant(tenant).await.map_err(unable)?;
+        Ok((self.relations.from_item(&owned.table.name)?, self.belongs_to(owned)?))
+    }
+
     fn belongs_to(&self, owned: &OwnedTable) -> Result<String> {
         owner::belongs_to(&self.relations, &owned.table.name, &owned.owners, TENANT_FROM_SETTING)
     }

@@ -1,5 +1,5 @@
 //! The journal: the table `reinstate_journal` of the file itself, so that its rows commit with the tenants'
-//! rows.
+//! rows. Beside it events ([`super::event`]) and what the gates held ([`super::gate`]).
 
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -21,6 +21,20 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS main.reinstate_journal (
     started_at TEXT NOT NULL,
     recorded_at TEXT NOT NULL,
     transaction_id TEXT,
+    PRIMARY KEY (plan, tenant));
+CREATE TABLE IF NOT EXISTS main.reinstate_event (
+    plan TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    run TEXT NOT NULL,
+    who TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (plan, tenant, number));
+CREATE TABLE IF NOT EXISTS main.reinstate_gate (
+    plan TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    original,
     PRIMARY KEY (plan, tenant))";
 
 const SELECT: &str = "SELECT plan, tenant, snapshot, run, rows, bytes, fingerprint, started_at, recorded_at,
@@ -30,15 +44,16 @@ const SELECT: &str = "SELECT plan, tenant, snapshot, run, rows, bytes, fingerpri
 const INSERT: &str = "INSERT OR ABORT INTO main.reinstate_journal (plan, tenant, snapshot, run, rows, bytes,
     fingerprint, started_at, recorded_at, transaction_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-async fn exists(connection: impl SqliteExecutor<'_>) -> Result<bool, sqlx::Error> {
-    let sql = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = 'reinstate_journal'";
-    Ok(sqlx::query_scalar::<_, i64>(sql).fetch_one(connection).await? > 0)
+/// Whether a table of the engine's own is there.
+pub async fn exists(connection: impl SqliteExecutor<'_>, table: &str) -> Result<bool, sqlx::Error> {
+    let sql = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = ?";
+    Ok(sqlx::query_scalar::<_, i64>(sql).bind(table).fetch_one(connection).await? > 0)
 }
 
 /// Creates the journal; asks for the write lock only if there is none yet.
 pub async fn prepare(shard: &SqliteShard) -> Result<()> {
     let unable = |error| shard.database.unable("create the journal of", error);
-    if exists(&shard.readers).await.map_err(unable)? {
+    if exists(&shard.readers, "reinstate_gate").await.map_err(unable)? {
         return Ok(());
     }
     let mut writer = shard.writer.lock().await;
@@ -46,7 +61,7 @@ pub async fn prepare(shard: &SqliteShard) -> Result<()> {
         Some(connection) => connection,
         None => shard.database.connect_writer().await?,
     };
-    sqlx::query(CREATE).execute(&mut connection).await.map_err(unable)?;
+    sqlx::raw_sql(CREATE).execute(&mut connection).await.map_err(unable)?;
     *writer = Some(connection);
     Ok(())
 }
@@ -54,7 +69,7 @@ pub async fn prepare(shard: &SqliteShard) -> Result<()> {
 /// The entries of a plan; none if there is no journal.
 pub async fn entries(shard: &SqliteShard, plan: &PlanHash) -> Result<Vec<JournalEntry>> {
     let unable = |error| shard.database.unable("read the journal of", error);
-    if !exists(&shard.readers).await.map_err(unable)? {
+    if !exists(&shard.readers, "reinstate_journal").await.map_err(unable)? {
         return Ok(Vec::new());
     }
     let query = sqlx::query(SELECT).bind(plan.as_str()).bind(None::<String>);

@@ -11,7 +11,10 @@
 //! writers wait: sessions are to be short, and what a session writes is to be at hand before it begins.
 
 mod ask;
+mod check;
+mod event;
 mod facts;
+mod gate;
 mod journal;
 mod pointing;
 mod probe;
@@ -31,8 +34,8 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use tokio::sync::Mutex;
 
 use super::{
-    Answer, Claim, Climbs, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics, Tree, Trial,
-    Wanted,
+    Answer, Claim, Climbs, EventRecord, Facts, Hits, JournalEntry, Probe, Question, Rows, Shard, Statistics,
+    Tree, Trial, Wanted,
 };
 use crate::database::sqlite::{Database, values};
 use crate::error::Result;
@@ -134,6 +137,22 @@ impl Shard for SqliteShard {
     }
 
     async fn begin(&self, plan: &PlanHash, tenant: &TenantId) -> Result<Claim> {
-        session::begin(self, plan, tenant).await
+        session::begin(self, Some(plan), tenant).await
+    }
+
+    async fn begin_again(&self, tenant: &TenantId) -> Result<Claim> {
+        session::begin(self, None, tenant).await
+    }
+
+    async fn events(&self, plan: &PlanHash, after: Option<u64>) -> Result<Vec<EventRecord>> {
+        event::read(self, plan, after).await
+    }
+
+    async fn append(&self, event: &EventRecord) -> Result<bool> {
+        session::append(self, event).await
+    }
+
+    async fn check(&self, sql: &str, tenant: &TenantId) -> Result<Option<String>> {
+        check::first_row(self, sql, tenant).await
     }
 }

@@ -16,8 +16,8 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteOperation, UpdateHoo
 use sqlx::{AssertSqlSafe, query};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{SqliteShard, ask, journal, queue, repair};
-use crate::database::sqlite::catalog::{JOURNAL_TABLE, SCHEMA, tables_without_rowid};
+use super::{SqliteShard, ask, event, gate, journal, queue, repair};
+use crate::database::sqlite::catalog::{OWN_TABLES, SCHEMA, tables_without_rowid};
 use crate::database::sqlite::error::{explain, is_busy};
 use crate::database::sqlite::values::Parameters;
 use crate::database::sqlite::{Database, owner, rows};
@@ -29,10 +29,12 @@ use crate::limits::{
 use crate::memory::Share;
 use crate::model::wire::Tuples;
 use crate::model::{
-    Fingerprint, OwnedTable, PlanHash, QueueLink, Sequence, Table, TableName, TenantId, quote_identifier,
+    Fingerprint, Gate, OwnedTable, PlanHash, QueueLink, Sequence, Table, TableName, TenantId,
+    quote_identifier,
 };
 use crate::shard::{
-    Answer, Ask, Chunk, ChunkStream, Claim, JournalEntry, Question, Rows, Session, TableWrites, WriteSet,
+    Answer, Ask, Chunk, ChunkStream, Claim, EventRecord, JournalEntry, Question, Rows, Session, TableWrites,
+    WriteSet,
 };
 
 /// What the update hook saw, by table; SQLite's thread writes, the session reads between statements.
@@ -58,8 +60,27 @@ struct SqliteSession {
     sound: bool,
 }
 
-/// Claims a tenant: waits for this command's own writer, then for the file's write lock.
-pub async fn begin(shard: &SqliteShard, plan: &PlanHash, tenant: &TenantId) -> Result<Claim> {
+/// Adds an event by itself.
+pub async fn append(shard: &SqliteShard, added: &EventRecord) -> Result<bool> {
+    let mut slot = shard.writer.clone().lock_owned().await;
+    let mut connection = match slot.take() {
+        Some(connection) => connection,
+        None => shard.database.connect_writer().await?,
+    };
+    let unable = |error| shard.database.unable("add an event to", error);
+    if !lock(&mut connection).await.map_err(unable)? {
+        return Err(Error::failed(format!("unable to add an event to shard '{}'", shard.database.name()))
+            .hint("other writers kept the file locked all the time; try again"));
+    }
+    let appended = event::insert(&mut connection, added).await?;
+    query("COMMIT").execute(&mut connection).await.map_err(unable)?;
+    *slot = Some(connection);
+    Ok(appended)
+}
+
+/// Claims a tenant, unless it is done by the plan, if that is given: waits for this command's own writer, then for the
+/// file's write lock.
+pub async fn begin(shard: &SqliteShard, plan: Option<&PlanHash>, tenant: &TenantId) -> Result<Claim> {
     let mut slot = shard.writer.clone().lock_owned().await;
     let mut connection = match slot.take() {
         Some(connection) => connection,
@@ -70,7 +91,11 @@ pub async fn begin(shard: &SqliteShard, plan: &PlanHash, tenant: &TenantId) -> R
         *slot = Some(connection);
         return Ok(Claim::Held { by: "another writer of the file".to_owned() });
     }
-    if let Some(entry) = journal::find(&mut connection, plan, tenant).await.map_err(unable)? {
+    let done = match plan {
+        Some(plan) => journal::find(&mut connection, plan, tenant).await.map_err(unable)?,
+        None => None,
+    };
+    if let Some(entry) = done {
         query("ROLLBACK").execute(&mut connection).await.map_err(unable)?;
         *slot = Some(connection);
         return Ok(Claim::Done(entry));
@@ -178,16 +203,12 @@ impl Session for SqliteSession {
         mut chunks: ChunkStream,
         _live: &mut Ledger,
     ) -> Result<u64> {
-        let table = &table.table;
         self.begin_step()?;
         let mut updated = 0;
         while let Some(chunk) = chunks.next().await {
-            updated += repair::update(&mut self.connection, table, &chunk?.batch).await?;
+            updated += repair::update(&mut self.connection, &table.table, &chunk?.batch).await?;
         }
-        if let Some(unseen) = self.unseen.get_mut(&table.name.table) {
-            unseen.updated += updated;
-        }
-        self.sound = true;
+        self.updated(table, updated);
         Ok(updated)
     }
 
@@ -265,11 +286,44 @@ impl Session for SqliteSession {
             writes.updated += own.updated;
             writes.deleted += own.deleted;
         }
-        tables.remove(&TableName::new(SCHEMA, JOURNAL_TABLE));
+        tables.retain(|table, _| !OWN_TABLES.contains(&table.table.as_str()));
         // A negative difference would mean that the hook saw what the count did not: as unexplained as the
         // other way.
         let unattributed = (total - named as i64).unsigned_abs() + seen.elsewhere;
         Ok(WriteSet { tables, unattributed })
+    }
+
+    async fn close_gate(
+        &mut self,
+        root: &OwnedTable,
+        gate: &Gate,
+        plan: &PlanHash,
+        tenant: &TenantId,
+    ) -> Result<u64> {
+        self.begin_step()?;
+        let closed = gate::close(&mut self.connection, root, gate, plan, tenant).await?;
+        self.updated(root, closed);
+        Ok(closed)
+    }
+
+    async fn open_gate(
+        &mut self,
+        root: &OwnedTable,
+        gate: &Gate,
+        plan: &PlanHash,
+        tenant: &TenantId,
+    ) -> Result<u64> {
+        self.begin_step()?;
+        let opened = gate::open(&mut self.connection, root, gate, plan, tenant).await?;
+        self.updated(root, opened);
+        Ok(opened)
+    }
+
+    async fn append(&mut self, event: &EventRecord) -> Result<bool> {
+        self.begin_step()?;
+        let appended = event::insert(&mut self.connection, event).await?;
+        self.sound = true;
+        Ok(appended)
     }
 
     async fn record(&mut self, entry: &JournalEntry) -> Result<JournalEntry> {
@@ -307,6 +361,14 @@ impl SqliteSession {
             )));
         }
         Ok(())
+    }
+
+    /// Ends a step that updated rows.
+    fn updated(&mut self, owned: &OwnedTable, rows: u64) {
+        if let Some(unseen) = self.unseen.get_mut(&owned.table.name.table) {
+            unseen.updated += rows;
+        }
+        self.sound = true;
     }
 
     /// Inserts the rows of one chunk by statements of at most `rows_max` rows.

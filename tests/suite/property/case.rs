@@ -294,6 +294,7 @@ async fn bring_back(config: &Config, victims: &BTreeSet<String>) -> Result<RowCo
         verify: VerifyAt::BeforeCommit,
         stop: stopped,
         dropped: PathBuf::new(),
+        who: "the property test".to_owned(),
     };
     let outcome = restore::restore(config, &approved, &options, Arc::new(Silent)).await;
     let outcome = outcome.map_err(|error| format!("apply: {}", error.chain()))?;

@@ -73,6 +73,11 @@ pub fn select_stored(owned: &OwnedTable, tenant: &TenantId) -> Result<Select> {
     Ok(Select { sql, arguments: bind(std::slice::from_ref(tenant))? })
 }
 
+/// Which rows of a table are one tenant's, over the alias `t`.
+pub fn where_owned(owned: &OwnedTable, tenant: &TenantId) -> Result<Select> {
+    Ok(Select { sql: predicate(owned), arguments: bind(std::slice::from_ref(tenant))? })
+}
+
 /// The places in `tables` of those that hold a row of the tenant; at most
 /// [`crate::limits::TABLES_ASKED_MAX`] tables.
 pub fn select_held(tables: &[&OwnedTable], tenant: &TenantId) -> Result<Select> {
