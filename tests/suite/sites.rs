@@ -14,6 +14,7 @@ on_both! {
     sqlite_changed_configurations_are_refused, postgres_changed_configurations_are_refused => changed_configurations;
     sqlite_a_bad_ring_is_the_last, postgres_a_bad_ring_is_the_last => a_bad_ring_is_the_last;
     sqlite_a_ring_is_held, postgres_a_ring_is_held => a_ring_is_held;
+    sqlite_files_and_services_come_back, postgres_files_and_services_come_back => files_and_services_come_back;
     sqlite_steps_are_waived, postgres_steps_are_waived => steps_are_waived;
     sqlite_impossible_gates_are_refused, postgres_impossible_gates_are_refused => impossible_gates_are_refused;
 }
@@ -354,4 +355,62 @@ async fn steps_are_waived(kind: Kind) {
     world.sql("product", "DELETE FROM labels WHERE id = 900").await;
     world.apply(2).exits(0);
     assert_eq!(world.dump().await, before);
+}
+
+/// Files by name below a folder of the world.
+fn files(world: &World, folder: &str) -> std::collections::BTreeMap<String, Vec<u8>> {
+    fn walk(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("entry").path())
+        {
+            if entry.is_dir() { walk(&entry, found) } else { found.push(entry) }
+        }
+    }
+    let (root, mut found) = (world.path(folder), Vec::new());
+    walk(&root, &mut found);
+    let name = |path: &std::path::Path| path.strip_prefix(&root).expect("below").display().to_string();
+    found.iter().map(|path| (name(path), std::fs::read(path).expect("read"))).collect()
+}
+
+/// A hook that notes whom it was called for, and fails as long as the service is away.
+const SERVICE: &str =
+    "test -e away && exit 1; echo $REINSTATE_TENANT $REINSTATE_IDEMPOTENCY_KEY >> flags; echo set";
+
+async fn files_and_services_come_back(kind: Kind) {
+    let world = world(kind, "").await;
+    for (place, id) in tenants().into_iter().flat_map(|id| [("live", id), ("backup", id)]) {
+        std::fs::create_dir_all(world.path(&format!("{place}/{id}/photos"))).expect("folders");
+        world.write(&format!("{place}/{id}/photos/one.jpg"), &format!("photo of {id}"));
+        world.write(&format!("{place}/{id}/empty"), "");
+    }
+    world.write("service.sh", SERVICE);
+    let settings = format!(
+        "{GATE}[media.files]\nfrom = \"file://{}\"\nto = \"file://{}\"\nprefix = \"{{tenant}}\"\n\
+         [hooks.flags]\ncommand = [\"/bin/sh\", \"service.sh\"]\nretries = 0\n{}",
+        world.path("backup").display(),
+        world.path("live").display(),
+        checks(kind)
+    );
+    configure(&world, &settings);
+    let victims = &tenants()[..3];
+    let (rows, media) = (world.dump().await, files(&world, "live"));
+    world.delete(victims).await;
+    for id in victims {
+        std::fs::remove_dir_all(world.path(&format!("live/{id}"))).expect("deleted");
+    }
+    world.write("away", "");
+    world.plan(victims).exits(0);
+    let run = world.apply(3).exits(5);
+    assert!(run.stderr.contains("step 'flags': unable to "), "{}", run.stderr);
+    assert_eq!(files(&world, "live"), media, "media do not wait for hooks");
+    assert_eq!(world.dump().await, closed(&rows, victims));
+    std::fs::remove_file(world.path("away")).expect("the service is back");
+    world.apply(3).exits(0);
+    assert_eq!(world.dump().await, rows);
+    assert_eq!(files(&world, "live"), media);
+    let called: Vec<String> = world.read("flags").lines().map(str::to_owned).collect();
+    let mut of: Vec<&str> = called.iter().filter_map(|line| line.split(' ').next()).collect();
+    of.sort_unstable();
+    assert_eq!(of, victims.iter().map(i64::to_string).collect::<Vec<_>>(), "once each");
+    world.apply(3).exits(0);
+    assert_eq!(world.read("flags").lines().count(), 3, "what is done is not done again");
 }
