@@ -32,6 +32,7 @@ mod interrupt;
 mod keys;
 mod many_tables;
 mod memory;
+mod outside_view;
 mod ownership;
 mod pgbench;
 mod postgres {
