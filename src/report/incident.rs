@@ -12,7 +12,7 @@ use crate::model::{Fingerprint, ShardName, SnapshotId, TenantId};
 use crate::plan::estimate::{Estimate, Span};
 use crate::plan::{Plan, TenantPlan};
 use crate::shard::JournalEntry;
-use crate::workflow::{Event, Site, Standing, State, StepState, What, eta};
+use crate::workflow::{Event, Site, Standing, State, StepState, What, forecast};
 
 /// The version of this format.
 const INCIDENT_FORMAT: u32 = 1;
@@ -189,7 +189,7 @@ pub fn incident<'a>(
     now: Timestamp,
 ) -> Incident<'a> {
     let Standing { journals, events, sites } = standing;
-    let estimate = eta::forecast(plan, journals, events, sites);
+    let estimate = forecast::forecast(plan, journals, events, sites);
     let by_tenant: BTreeMap<&TenantId, &Site> = sites.iter().map(|site| (&site.tenant, site)).collect();
     let mut states = BTreeMap::new();
     sites.iter().for_each(|site| *states.entry(site.state).or_default() += 1);
