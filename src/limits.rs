@@ -243,3 +243,5 @@ pub const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
 pub const CONTROL_POLL: Duration = Duration::from_millis(500);
 /// Sites whose media, hooks and checks are at work beside those whose rows are being written.
 pub const SITES_BESIDE_MAX: usize = 16;
+/// How often a run says how long the rest will take.
+pub const ETA_TOLD_EVERY: Duration = Duration::from_secs(15);

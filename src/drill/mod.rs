@@ -196,7 +196,15 @@ async fn rescue(
     let (_running, stop) = watch::channel(false);
     let dropped = stage.folder().join("plan.dropped");
     let (jobs, memory, verify) = (options.jobs, Memory::default(), replay::VerifyAt::BeforeCommit);
-    let settings = replay::Options { jobs, memory, verify, stop, dropped, who: "the drill".to_owned() };
+    let settings = replay::Options {
+        jobs,
+        memory,
+        verify,
+        stop,
+        dropped,
+        who: "the drill".to_owned(),
+        hold_after: None,
+    };
     let outcome = restore::restore(config, &approved, &settings, progress.clone()).await?;
     times.apply = begun_at.elapsed();
 

@@ -37,6 +37,7 @@ pub fn make(request: &Request, findings: Findings, settings: &Settings<'_>, now:
     let Settings { approvals, course, .. } = *settings;
     rails::check_list(request, &findings)?;
     rails::check_approvable(request, approvals)?;
+    rails::check_deleted(request, &findings)?;
     let places = course.priority.tenants(&findings.priorities)?;
     let waits = settle::waits(&findings);
     let (findings, blocked) = settle::settle(findings);

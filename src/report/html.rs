@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::format::{bytes, count};
-use super::incident::{Incident, Moment, RingReport, TenantReport, Until};
+use super::incident::{Incident, Moment, RingReport, TenantReport, Until, seconds};
 use crate::model::TenantId;
 use crate::workflow::StepState;
 
@@ -112,12 +112,13 @@ fn foreseen(incident: &Incident<'_>) -> Markup {
         @if !incident.foreseen.is_empty() {
             h2 { "Foreseen and come" }
             table {
-                tr { th { "Estimate of" } th { "After ring" } th.n { "Expected" } th.n { "Range" } th.n { "Came" } }
+                tr { th { "Made at" } th { "After ring" } th { "Of" } th.n { "Expected" } th.n { "Range" } th.n { "Came" } }
                 @for it in &incident.foreseen {
                     tr {
-                        td { (time(it.at)) } td { (it.ring) } td.n { (it.expected_s) " s" }
-                        td.n { (it.low_s) " to " (it.high_s) " s" }
-                        td.n { @match it.actual_s { Some(actual) => { (actual) " s" } None => { "open" } } }
+                        td { (time(it.at)) } td { (it.after) } td { @if let Some(ring) = it.of { "ring " (ring) } @else { "all" } }
+                        td.n { (seconds(it.expected.expected_ms)) }
+                        td.n { (seconds(it.expected.low_ms)) " to " (seconds(it.expected.high_ms)) }
+                        td.n { @match it.actual_ms { Some(actual) => { (seconds(actual)) } None => { "open" } } }
                     }
                 }
             }

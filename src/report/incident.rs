@@ -94,15 +94,14 @@ pub struct Foreseen<'a> {
     /// When.
     pub at: Timestamp,
     /// After which ring.
-    pub ring: &'a str,
-    /// Seconds until all would be back.
-    pub expected_s: u64,
-    /// At the least.
-    pub low_s: u64,
-    /// At the most.
-    pub high_s: u64,
-    /// Seconds it took, if all are back; a hold counts too.
-    pub actual_s: Option<u64>,
+    pub after: &'a str,
+    /// Until which one is done; none where it is all of them.
+    pub of: Option<&'a str>,
+    /// What was expected, from then on.
+    #[serde(flatten)]
+    pub expected: &'a Span,
+    /// What it took, if it is done; a hold counts too.
+    pub actual_ms: Option<u64>,
 }
 
 /// A tenant and what became of it.
@@ -209,7 +208,7 @@ pub fn incident<'a>(
         rows: journals.iter().flat_map(|(_, entries)| entries).map(|entry| entry.rows).sum(),
         rings: rings(plan, &by_tenant, &estimate, now),
         rest: (!estimate.tenants.is_empty()).then(|| until(&estimate.overall, now)),
-        foreseen: events.iter().filter_map(|event| foreseen(event, whole_at)).collect(),
+        foreseen: events.iter().flat_map(|event| foreseen(event, events, whole_at)).collect(),
         tenants,
         lost: lost(plan, sites, events),
         warnings: warnings(plan),
@@ -318,10 +317,29 @@ fn part<'a>(plan: &Plan, shard: &'a ShardName, entry: &'a JournalEntry) -> Part<
     }
 }
 
-fn foreseen(event: &Event, whole_at: Option<Timestamp>) -> Option<Foreseen<'_>> {
-    let What::Estimated { ring, expected_s, low_s, high_s } = &event.what else { return None };
-    let actual_s = whole_at.map(|whole| whole.duration_since(event.at).as_secs().max(0) as u64);
-    Some(Foreseen { at: event.at, ring, expected_s: *expected_s, low_s: *low_s, high_s: *high_s, actual_s })
+/// An estimate for all and for each ring, beside what came.
+fn foreseen<'a>(event: &'a Event, events: &[Event], whole_at: Option<Timestamp>) -> Vec<Foreseen<'a>> {
+    let What::Estimated { ring: after, overall, rings } = &event.what else { return Vec::new() };
+    let ended = |name: &str| {
+        let later = events.iter().filter(|later| later.tenant.is_none() && later.at >= event.at);
+        later
+            .filter(|it| matches!(&it.what, What::RingEnded { ring, .. } if ring == name))
+            .map(|it| it.at)
+            .next()
+    };
+    let one = |of: Option<&'a str>, expected: &'a Span, ended_at: Option<Timestamp>| {
+        let took = ended_at.map(|ended_at| ended_at.duration_since(event.at).as_millis());
+        let actual_ms = took.and_then(|took| u64::try_from(took).ok());
+        Foreseen { at: event.at, after, of, expected, actual_ms }
+    };
+    let mut all = vec![one(None, overall, whole_at)];
+    all.extend(rings.iter().map(|(ring, span)| one(Some(ring), span, ended(ring))));
+    all
+}
+
+/// `12.3 s`.
+pub(super) fn seconds(ms: u64) -> String {
+    format!("{:.1} s", ms as f64 / 1e3)
 }
 
 fn warnings(plan: &Plan) -> Vec<String> {
@@ -391,8 +409,10 @@ fn moment(event: &Event) -> Option<Moment> {
             format!("ring '{ring}' ended: {back} tenants back, {failed} failed")
         }
         What::Held { ring, why } => format!("held after ring '{ring}': {why}"),
-        What::Estimated { expected_s, low_s, high_s, .. } => {
-            format!("the rest is expected to take {expected_s} s ({low_s} to {high_s})")
+        What::Estimated { overall, .. } => {
+            let Span { expected_ms, low_ms, high_ms } = *overall;
+            let [expected, low, high] = [expected_ms, low_ms, high_ms].map(seconds);
+            format!("the rest is expected to take {expected} ({low} to {high})")
         }
         What::StopRequested => "asked the run to stop".into(),
         What::Paused => "paused".into(),

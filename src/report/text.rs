@@ -235,6 +235,9 @@ pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
             let _ = writeln!(out, "  hint: {hint}");
         }
     }
+    if let Some(held) = &outcome.held {
+        let _ = writeln!(out, "HELD: {held}");
+    }
     let earlier = already_back(outcome);
     let verified = if outcome.tenants.iter().all(TenantOutcome::is_verified) {
         ", each read back and compared with the snapshot before its commit"

@@ -10,6 +10,7 @@ mod conduct;
 pub mod control;
 pub mod declared;
 pub mod diary;
+mod eta;
 pub mod event;
 pub mod forecast;
 pub mod graph;

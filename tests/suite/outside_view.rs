@@ -118,6 +118,9 @@ async fn the_report_tells_what_came_back_and_what_did_not(kind: Kind) {
     assert_eq!(texts(&value["rings"], "name"), ["canary", "few", "rest"]);
     assert!(value["rings"].as_array().expect("rings").iter().all(|ring| ring["back"] == ring["tenants"]));
     assert_eq!(value["rest"], Value::Null);
+    let foreseen = value["foreseen"].as_array().expect("estimates");
+    assert!(!foreseen.is_empty() && foreseen.iter().all(|it| it["actual_ms"].is_u64()), "{foreseen:?}");
+    assert!(foreseen.iter().any(|it| it["of"] == "few"), "{foreseen:?}");
     let written: u64 = value["tenants"]
         .as_array()
         .expect("tenants")
