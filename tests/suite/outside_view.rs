@@ -67,6 +67,18 @@ fn texts(list: &Value, field: &str) -> Vec<String> {
     list.as_array().expect("a list").iter().map(|it| it[field].as_str().expect("text").to_owned()).collect()
 }
 
+/// One file that loads and runs nothing, whatever the names are.
+fn assert_inert(html: &str, blocked: &str) {
+    for markup in ["<script", "<b>", "<search>", "<ann@", "src=", "href=", "url(", "@import"] {
+        assert!(!html.to_lowercase().contains(markup), "{markup}");
+    }
+    for shown in
+        ["&lt;script&gt;alert", FORMULA, "&lt;b&gt;call&lt;/b&gt;", "Content-Security-Policy", blocked]
+    {
+        assert!(html.contains(shown), "{shown}");
+    }
+}
+
 async fn the_report_tells_what_came_back_and_what_did_not(kind: Kind) {
     let world = world(kind).await;
     let [scripted, formula, plain, blocked] = [0, 1, 2, 3].map(|at| tenants()[at].to_string());
@@ -142,15 +154,7 @@ async fn the_report_tells_what_came_back_and_what_did_not(kind: Kind) {
     assert_eq!(timeline[0], "planned");
     assert!(timeline.iter().filter(|text| *text == "back").count() == 3, "{timeline:?}");
 
-    // One file that loads and runs nothing, whatever the names are.
-    for markup in ["<script", "<b>", "<search>", "<ann@", "src=", "href=", "url(", "@import"] {
-        assert!(!html.to_lowercase().contains(markup), "{markup}");
-    }
-    for shown in
-        ["&lt;script&gt;alert", FORMULA, "&lt;b&gt;call&lt;/b&gt;", "Content-Security-Policy", &blocked]
-    {
-        assert!(html.contains(shown), "{shown}");
-    }
+    assert_inert(&html, &blocked);
     let again = world.run(&["report", "plan.json", "--html", "report.html"]).exits(2);
     assert!(again.error().contains("it exists already"));
     let shown = world.run(&["report", "plan.json"]).exits(0).stdout;
