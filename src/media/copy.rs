@@ -26,8 +26,10 @@ impl Copier {
             return self.compare(object, there, stop).await;
         }
         let Some(written) = self.write(object, stop).await? else {
-            // Somebody else created it in this moment.
-            let there = self.to.size(&object.key).await?.unwrap_or_default();
+            // Somebody else wrote it in this moment, or began to.
+            let there = self.to.size(&object.key).await?.ok_or_else(|| {
+                Error::failed("unable to write it: somebody else did in the same moment").hint("run it again")
+            })?;
             return self.compare(object, there, stop).await;
         };
         if hash(&self.to, object, stop).await? != written {
