@@ -1,5 +1,6 @@
 //! An attempt by HTTP: POST for a hook, GET for a check.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -64,10 +65,8 @@ impl Request {
         if is_hook {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        // A redirect could carry headers elsewhere, and turns a POST into a GET.
-        let client = Client::builder().redirect(redirect::Policy::none()).build();
         Ok(Self {
-            client: client.map_err(|error| unable().because(error))?,
+            client: client().map_err(|error| unable().because(error))?,
             method: if is_hook { Method::POST } else { Method::GET },
             url,
             headers,
@@ -121,6 +120,17 @@ impl Request {
         let shown = self.secrets.iter().filter(|secret| !secret.is_empty());
         shown.fold(text, |text, secret| text.replace(secret.as_str(), "***"))
     }
+}
+
+/// One for all calls: it reads the system's certificates, and keeps connections.
+fn client() -> reqwest::Result<Client> {
+    static CLIENT: OnceLock<Client> = OnceLock::new();
+    if let Some(client) = CLIENT.get() {
+        return Ok(client.clone());
+    }
+    // A redirect could carry headers elsewhere, and turns a POST into a GET.
+    let built = Client::builder().redirect(redirect::Policy::none()).build()?;
+    Ok(CLIENT.get_or_init(|| built).clone())
 }
 
 /// `Retry-After`: seconds, or a date.
