@@ -163,7 +163,7 @@ mod tests {
     fn a_server_says_in_two_ways_when_to_come_back() {
         assert_eq!(pause("7"), Some(Duration::from_secs(7)));
         assert_eq!(pause("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        let far = pause("Wed, 06 Nov 2990 08:49:37 GMT").expect("a date");
+        let far = pause("Sat, 06 Nov 2990 08:49:37 GMT").expect("a date");
         assert!(far > Duration::from_secs(1 << 30), "{far:?}");
         assert_eq!(pause("soon"), None);
     }
