@@ -66,5 +66,6 @@ mod snapshot_store {
 mod sites;
 mod snapshots;
 mod sqlite;
+mod steps;
 mod ties;
 mod tpcc;
