@@ -198,9 +198,11 @@ pub const DIFFERENCES_NAMED_MAX: usize = 10;
 pub const MEDIA_PARALLEL_DEFAULT: usize = 8;
 /// Objects copied at a time, at the most.
 pub const MEDIA_PARALLEL_MAX: usize = 64;
-/// Bytes of an object held at a time; a larger object is written in parts of this size (S3 takes no smaller ones than
-/// 5 MiB).
-pub const MEDIA_PIECE_BYTES: u64 = 8 << 20;
+/// Bytes of a file that are read at a time.
+pub const MEDIA_FILE_PIECE_BYTES: u64 = 1 << 20;
+/// Bytes of an object of a bucket that are asked for at a time, and put at a time: each request costs a round trip, and
+/// S3 takes no parts smaller than 5 MiB.
+pub const MEDIA_PART_BYTES: u64 = 8 << 20;
 /// Parts of one object that S3 takes; beyond them, parts grow.
 pub const MEDIA_PARTS_MAX: u64 = 10_000;
 /// Files that a listing may be ahead of the copying.

@@ -443,8 +443,8 @@ mod tests {
         (0..count).map(tenant).collect()
     }
 
-    /// Restores tenants as a machine would that lets `capacity` of them go at full speed, with noise: what was done, and
-    /// the seconds it took.
+    /// Restores tenants as a machine would that lets `capacity` of them go at full speed, with noise: what was done,
+    /// and the seconds it took.
     fn run(
         tenants: &[Remaining],
         jobs: usize,

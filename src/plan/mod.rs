@@ -50,6 +50,9 @@ pub use tombstones::Tombstones;
 /// The version of the plan file's format.
 pub const PLAN_FORMAT: u32 = 2;
 
+/// How a plan's warnings tell of rows that nobody owns.
+pub const DISPUTED: &str = "led to different tenants when the snapshot was taken";
+
 /// What the operator asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Request {

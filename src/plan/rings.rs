@@ -126,6 +126,9 @@ fn sizes(wanted: &[usize], tenants: usize) -> Vec<usize> {
     wanted.iter().copied().chain([usize::MAX]).map(take).filter(|size| *size > 0).collect()
 }
 
+/// What one tenant has most of.
+type Measure = fn(&TenantPlan) -> u64;
+
 /// What makes a tenant a hard case.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Aspect<'a> {
@@ -179,7 +182,7 @@ fn canary(
 fn aspects<'a>(tenants: &'a [TenantPlan], shards: &'a [ShardPlan]) -> Vec<BTreeSet<Aspect<'a>>> {
     let mut all: Vec<BTreeSet<Aspect<'a>>> =
         tenants.iter().map(|tenant| of_tables(tenant, shards).collect()).collect();
-    let most: [(Aspect<'a>, fn(&TenantPlan) -> u64); 3] = [
+    let most: [(Aspect<'a>, Measure); 3] = [
         (Aspect::MostBytes, TenantPlan::bytes),
         (Aspect::MostTables, |tenant| tenant.shards.iter().map(|shard| shard.tables.len() as u64).sum()),
         (Aspect::MostShards, |tenant| tenant.shards.len() as u64),

@@ -36,8 +36,8 @@ use crate::model::{
     Belongs, Fingerprint, OwnedTable, QueueLink, ShardName, Table, TableName, TenantId, TypeKind,
 };
 use crate::plan::{
-    ConstraintsChoice, Findings, Policies, Prover, Request, ShardFindings, Standing, TableDrift, TenantTable,
-    constraints, queues, rails,
+    ConstraintsChoice, DISPUTED, Findings, Policies, Prover, Request, ShardFindings, Standing, TableDrift,
+    TenantTable, constraints, queues, rails,
 };
 use crate::progress::Progress;
 use crate::shard::{self, Facts, Shard, Trial};
@@ -392,7 +392,7 @@ impl Surveyed {
         let disputes = manifest.tables.iter().filter(is_disputed).map(|entry| {
             let (rows, table) = (entry.rows_disputed, &entry.table.name);
             format!(
-                "{rows} rows of '{table}' led to different tenants when the snapshot was taken: they are nobody's; live or not, they stay as they are"
+                "{rows} rows of '{table}' {DISPUTED}: they are nobody's; live or not, they stay as they are"
             )
         });
         ties.chain(disputes).collect()

@@ -12,6 +12,7 @@ pub mod declared;
 pub mod diary;
 mod eta;
 pub mod event;
+pub mod forecast;
 pub mod graph;
 pub mod site;
 pub mod standing;

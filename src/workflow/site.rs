@@ -127,9 +127,12 @@ impl Site {
                 }
             }
         }
-        if graph.is_plain() && site.is_complete() && site.state == State::Restoring {
-            site.state = State::Open;
+        if graph.is_plain() && site.is_complete() {
+            // Without a gate the last commit opens it, whatever was said of it since.
             site.opened_at = committed.values().map(|(at, _)| *at).max();
+            if site.state == State::Restoring {
+                site.state = State::Open;
+            }
         }
         let failed = site.steps.iter().any(|(_, step)| matches!(step, StepState::Failed { .. }));
         match site.state {

@@ -36,6 +36,7 @@ mod keys;
 mod many_tables;
 mod media;
 mod memory;
+mod outside_view;
 mod ownership;
 mod pgbench;
 mod postgres {
@@ -65,5 +66,6 @@ mod snapshot_store {
 mod sites;
 mod snapshots;
 mod sqlite;
+mod steps;
 mod ties;
 mod tpcc;
