@@ -190,6 +190,48 @@ pub const DISPUTED_NAMED_MAX: usize = 5;
 /// Differing rows that a verification names, for each table of a tenant.
 pub const DIFFERENCES_NAMED_MAX: usize = 10;
 
+/// Objects of a tenant's media copied at a time, unless the configuration says otherwise: each waits for the store most
+/// of its time.
+pub const MEDIA_PARALLEL_DEFAULT: usize = 8;
+/// Objects copied at a time, at the most.
+pub const MEDIA_PARALLEL_MAX: usize = 64;
+/// Bytes of an object held at a time; a larger object is written in parts of this size (S3 takes no smaller ones than
+/// 5 MiB).
+pub const MEDIA_PIECE_BYTES: u64 = 8 << 20;
+/// Parts of one object that S3 takes; beyond them, parts grow.
+pub const MEDIA_PARTS_MAX: u64 = 10_000;
+/// Files that a listing may be ahead of the copying.
+pub const MEDIA_LISTED_MAX: usize = 1_024;
+/// Failed objects of a tenant before no further ones are tried: by then something is wrong with all of them.
+pub const MEDIA_FAILURES_MAX: usize = 100;
+/// Failed objects that the error of a tenant's media names; progress names all.
+pub const MEDIA_FAILURES_NAMED_MAX: usize = 3;
+/// Characters of a store's answer that an error repeats.
+pub const MEDIA_FAULT_CHARACTERS_MAX: usize = 400;
+/// How long the piece under way may take when the copying is to stop.
+pub const MEDIA_STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// How long a hook may take, unless the configuration says otherwise.
+pub const HOOK_TIMEOUT_SECONDS_DEFAULT: u64 = 30;
+/// How long a hook may take at all.
+pub const HOOK_TIMEOUT_SECONDS_MAX: u64 = 24 * 60 * 60;
+/// Times that a hook is tried again, unless the configuration says otherwise.
+pub const HOOK_RETRIES_DEFAULT: usize = 4;
+/// Times that a hook is tried again, at the most.
+pub const HOOK_RETRIES_MAX: usize = 100;
+/// First pause before a hook is tried again; doubles each time.
+pub const HOOK_RETRY_DELAY: Duration = Duration::from_millis(500);
+/// The longest of these pauses.
+pub const HOOK_RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
+/// The longest pause that a server may ask for; one that asks for more is left to the operator.
+pub const HOOK_RETRY_AFTER_MAX: Duration = Duration::from_secs(10 * 60);
+/// Bytes of a hook's output that are kept.
+pub const HOOK_OUTPUT_BYTES_MAX: usize = 64 << 10;
+/// Characters of a failed hook's output that its error repeats.
+pub const HOOK_FAULT_CHARACTERS_MAX: usize = 500;
+/// How long a command that is to end may take after SIGTERM, and its output may stay open after its end.
+pub const HOOK_END_GRACE: Duration = Duration::from_secs(2);
+
 const _: () = assert!(BATCH_BYTES_MAX * QUEUE_BATCHES_MAX < MEMORY_BYTES_MIN);
 const _: () = assert!(DATA_FILE_BYTES_MAX < MEMORY_BYTES_MIN);
 /// Longest time of a check's query: long enough to read a tenant, too short to be in anybody's way for long.

@@ -12,6 +12,18 @@ pub trait Progress: Send + Sync {
     fn finish(&self);
 }
 
+/// Hands on what is worth keeping, and no numbers: where something else than rows is counted.
+pub struct Notes<'a>(pub &'a dyn Progress);
+
+impl Progress for Notes<'_> {
+    fn begin(&self, _what: &str, _rows: Option<u64>) {}
+    fn advance(&self, _rows: u64, _bytes: u64) {}
+    fn note(&self, line: &str) {
+        self.0.note(line);
+    }
+    fn finish(&self) {}
+}
+
 /// Says nothing; for tests and for callers that only want the result.
 pub struct Silent;
 

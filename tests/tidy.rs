@@ -40,6 +40,10 @@ const MODULES: &[(&str, Names)] = &[
     ("source", Names::AllBut(&["shard"])),
     ("shard", Names::AllBut(&["source"])),
     ("plan", Names::AllBut(&["shard", "source"])),
+    ("environment", Names::Only(&["error"])),
+    ("stop", Names::Only(&[])),
+    ("hooks", Names::Only(&["environment", "error", "limits", "model", "stop"])),
+    ("media", Names::Only(&["environment", "error", "limits", "model", "progress", "stop"])),
 ];
 
 /// What comes from outside, and the only places of `src` that may name it.
@@ -49,7 +53,9 @@ const OUTSIDE: &[(&[&str], &[&str])] = &[
     (&["ssh_key"], &["src/approval/"]),
     (&["clap"], &["src/cli/", "src/main.rs"]),
     (&["indicatif"], &["src/report/", "src/cli/"]),
-    (&["std", "env"], &["src/cli/", "src/main.rs", "src/config.rs"]),
+    (&["object_store"], &["src/snapshot/", "src/source/", "src/media/"]),
+    (&["reqwest"], &["src/hooks/", "src/media/"]),
+    (&["std", "env"], &["src/cli/", "src/main.rs", "src/config.rs", "src/environment.rs"]),
     (&["std", "process", "exit"], &["src/cli/", "src/main.rs", "src/config.rs"]),
     (&["std", "io", "stdout"], &["src/cli/", "src/main.rs"]),
     (&["std", "io", "stderr"], &["src/cli/", "src/main.rs"]),

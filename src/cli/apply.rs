@@ -129,7 +129,7 @@ async fn carry_out(
         VerifyAt::BeforeCommit => report::text::outcome(plan, &outcome),
         VerifyAt::After => report::text::certificates(&certificates),
     };
-    output.result(text, &RunReport::new(&approved, &outcome, &certificates))?;
+    output.result(text, &RunReport::new(approved, &outcome, &certificates))?;
     let files = outcome.dropped().count();
     if files > 0 {
         output.talk(&format!(

@@ -12,10 +12,12 @@ use super::conduct::{Conductor, shard_of};
 use super::event::What;
 use super::graph::{Step, Work};
 use super::site::Site;
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::hooks::{self, Call, Check};
 use crate::media;
 use crate::plan::{TenantPlan, TenantShard};
+use crate::progress::Notes;
 use crate::replay::{
     Ahead, Opened, Problem, ShardOutcome, ShardStatus, StepOutcome, StepStatus, TenantOutcome,
 };
@@ -163,14 +165,18 @@ async fn note(conductor: &Conductor<'_>, tenant: &TenantPlan, what: What) -> Res
 
 /// What came of it, in words.
 async fn work(conductor: &Conductor<'_>, tenant: &TenantPlan, step: &Step<'_>) -> Result<String> {
-    let (stop, progress) = (conductor.control.stopping(), conductor.progress.as_ref());
+    let (stop, environment) = (conductor.control.stopping(), Environment::of_process());
     let call = || Call::new(&conductor.plan.hash, &tenant.id, tenant.name.as_deref(), step.name);
     match &step.work {
         Work::Shard(_) => Err(Error::bug("a shard's step is replayed")),
         Work::Media(settings) => {
-            Ok(media::restore(settings, step.name, &tenant.id, stop, progress).await?.to_string())
+            // Objects are no rows, of which the progress tells.
+            let notes = Notes(conductor.progress.as_ref());
+            let restored =
+                media::restore(settings, step.name, &tenant.id, &environment, &stop, &notes).await?;
+            Ok(restored.complete(step.name, &tenant.id)?.to_string())
         }
-        Work::Hook(hook) => Ok(hooks::call(hook, step.name, &call(), stop).await?.to_string()),
+        Work::Hook(hook) => Ok(hooks::call(hook, step.name, &call(), &environment, &stop).await?.to_string()),
         Work::Check(Check { shard: Some(shard), sql: Some(sql), .. }) => {
             let found = conductor.connected.get(shard)?.shard.check(sql, &tenant.id).await;
             let unable = || format!("unable to pass check '{}' in shard '{shard}'", step.name);
@@ -179,7 +185,9 @@ async fn work(conductor: &Conductor<'_>, tenant: &TenantPlan, step: &Step<'_>) -
                 Some(row) => Err(Error::failed(format!("{}: its query returned {row}", unable()))),
             }
         }
-        Work::Check(check) => Ok(hooks::check(check, step.name, &call(), stop).await?.to_string()),
+        Work::Check(check) => {
+            Ok(hooks::check(check, step.name, &call(), &environment, &stop).await?.to_string())
+        }
     }
 }
 

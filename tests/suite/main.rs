@@ -12,6 +12,8 @@ mod fixture;
 mod oracle;
 #[path = "../support/quiet.rs"]
 mod quiet;
+#[path = "../support/s3.rs"]
+mod s3;
 mod world;
 
 mod approvals;
@@ -26,11 +28,13 @@ mod drift;
 mod drill;
 mod fidelity;
 mod fixtures;
+mod hooks;
 mod import;
 mod init;
 mod interrupt;
 mod keys;
 mod many_tables;
+mod media;
 mod memory;
 mod ownership;
 mod pgbench;
