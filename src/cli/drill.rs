@@ -8,7 +8,8 @@ use crate::model::DatabaseUrl;
 
 /// Rehearse: build a fleet, delete tenants by accident, bring them back, prove it, measure it
 #[derive(clap::Args)]
-#[command(after_help = "Without --fleet and --shard everything happens in SQLite files in a temporary folder.
+#[command(
+    after_help = "Without --fleet and --shard everything happens in SQLite files in a temporary folder.
 Exit code 0: everything came back and nothing else changed; 1: the drill's own proof found something wrong.
 
 Examples:
@@ -16,7 +17,8 @@ Examples:
   reinstate drill --fleet postgres        on PostgreSQL clusters that it starts, and removes at the end
   reinstate drill --shard postgres://postgres@localhost/postgres --scale 4
   reinstate drill --chaos --json          kills what restores meanwhile; for a monthly job
-  reinstate drill --victims 5 --keep      leaves databases, plan and certificates to look at")]
+  reinstate drill --victims 5 --keep      leaves databases, plan and certificates to look at"
+)]
 pub struct Args {
     /// Databases of the fleet: SQLite files, or throwaway PostgreSQL clusters (the server must be installed)
     #[arg(long, value_name = "KIND", value_enum, default_value_t = Fleet::Sqlite, conflicts_with = "shard")]
@@ -72,7 +74,8 @@ pub async fn run(args: Args, output: &Output) -> Result<u8> {
         (None, Fleet::Sqlite) => Ground::Files,
         (None, Fleet::Postgres) => Ground::Clusters,
     };
-    let itself = || std::env::current_exe().map_err(|error| Error::failed("unable to find itself").because(error));
+    let itself =
+        || std::env::current_exe().map_err(|error| Error::failed("unable to find itself").because(error));
     let chaos = args.chaos.then(itself).transpose()?;
     let options = Options {
         ground,

@@ -90,7 +90,8 @@ pub async fn apply(
                 }
                 Disturbance::Crash => {
                     if let Some(cluster) = rng.choice(&clusters) {
-                        progress.note(&format!("chaos: a cluster crashes, {} sites are served", *open.borrow()));
+                        progress
+                            .note(&format!("chaos: a cluster crashes, {} sites are served", *open.borrow()));
                         cluster.crash().await?;
                         chaos.crashes += 1;
                     }

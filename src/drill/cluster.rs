@@ -66,13 +66,7 @@ impl Cluster {
     async fn initialize(&self) -> Result<()> {
         let mut initdb = unprivileged(&self.programs.join("initdb"), self.owner);
         initdb.arg("-D").arg(self.folder.join("data"));
-        initdb.args([
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--no-sync",
-            "--username=postgres",
-        ]);
+        initdb.args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--username=postgres"]);
         self.run(initdb, "initdb").await?;
         let settings = format!(
             "listen_addresses = ''\nunix_socket_directories = '{}'\nunix_socket_permissions = 0700\n\
@@ -121,7 +115,12 @@ impl Cluster {
     pub fn farewell(&self) -> String {
         let program = self.programs.join("pg_ctl");
         let data = self.folder.join("data");
-        format!("{} stop -D {} as its owner; then remove {}", program.display(), data.display(), self.folder.display())
+        format!(
+            "{} stop -D {} as its owner; then remove {}",
+            program.display(),
+            data.display(),
+            self.folder.display()
+        )
     }
 
     /// Stops it and removes everything, or leaves it running.
@@ -134,7 +133,10 @@ impl Cluster {
         }
         let ended = tokio::time::timeout(STOP_TIMEOUT, self.watchdog.wait()).await;
         ended.map(drop).map_err(|_| {
-            Error::failed(format!("unable to stop the cluster in '{}' in {STOP_TIMEOUT:?}", self.folder.display()))
+            Error::failed(format!(
+                "unable to stop the cluster in '{}' in {STOP_TIMEOUT:?}",
+                self.folder.display()
+            ))
         })
     }
 }

@@ -49,7 +49,8 @@ impl Media {
             for number in 0..rng.usize(2..6) {
                 let size = if rng.u8(..40) == 0 { 100_000 } else { rng.usize(100..4_000) };
                 let bytes: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(size).collect();
-                let name = if number == 0 { "logo.png".into() } else { format!("attachments/{number} é.bin") };
+                let name =
+                    if number == 0 { "logo.png".into() } else { format!("attachments/{number} é.bin") };
                 for root in [&self.live, &self.backup] {
                     fs::write(root.join(&own).join(&name), &bytes).map_err(unable)?;
                 }

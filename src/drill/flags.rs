@@ -63,10 +63,12 @@ impl FlagService {
     /// Starts it on localhost, with flags of every site.
     pub async fn start(fleet: &Fleet, seed: u64) -> Result<Self> {
         let mut rng = Rng::with_seed(seed ^ 0xf1a6);
-        let mut own = || FLAGS.iter().filter(|_| rng.bool()).map(|flag| (*flag, true)).collect::<BTreeMap<_, _>>();
+        let mut own =
+            || FLAGS.iter().filter(|_| rng.bool()).map(|flag| (*flag, true)).collect::<BTreeMap<_, _>>();
         let flags: Flags = fleet.sites.iter().map(|site| (site.id.to_string(), own())).collect();
         let state = Arc::new(Mutex::new(State { backup: flags.clone(), flags, ..State::default() }));
-        let unable = |error| Error::failed("unable to start the drill's service of feature flags").because(error);
+        let unable =
+            |error| Error::failed("unable to start the drill's service of feature flags").because(error);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(unable)?;
         let port = listener.local_addr().map_err(unable)?.port();
         let served = state.clone();
@@ -129,10 +131,12 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let (status, text) = match (parts.method, parts.uri.path().split('/').collect::<Vec<_>>().as_slice()) {
-        (Method::POST, ["", "restore", site]) => match Limited::new(body, REQUEST_BYTES_MAX).collect().await {
-            Ok(body) => restore(&mut lock(&state), site, &body.to_bytes()),
-            Err(_) => (StatusCode::BAD_REQUEST, "no body".to_owned()),
-        },
+        (Method::POST, ["", "restore", site]) => {
+            match Limited::new(body, REQUEST_BYTES_MAX).collect().await {
+                Ok(body) => restore(&mut lock(&state), site, &body.to_bytes()),
+                Err(_) => (StatusCode::BAD_REQUEST, "no body".to_owned()),
+            }
+        }
         (Method::GET, ["", "health", site]) => match lock(&state).flags.get(*site) {
             Some(flags) => (StatusCode::OK, format!("{} flags", flags.len())),
             None => (StatusCode::NOT_FOUND, "no such site".to_owned()),

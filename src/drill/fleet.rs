@@ -150,7 +150,8 @@ impl Fleet {
             let issue = rng.usize(..self.issue_project.len());
             let site = self.project_site[self.issue_project[issue]];
             wanted(&self.sites[site].id).then(|| ())?;
-            let page = (0..self.page_space.len()).find(|page| self.space_site[self.page_space[*page]] == site);
+            let page =
+                (0..self.page_space.len()).find(|page| self.space_site[self.page_space[*page]] == site);
             Some(Work {
                 site: self.sites[site].id.clone(),
                 user: self.user_of(site, rng),

@@ -46,7 +46,7 @@ use flags::FlagService;
 use fleet::Fleet;
 use neighbours::Neighbours;
 use proof::Before;
-use rescue::{Rescue, Tools, rescue, timed};
+use rescue::{Tools, rescue, timed};
 use stage::Stage;
 use watch::Watch;
 
@@ -103,7 +103,8 @@ pub async fn run(options: &Options, progress: Arc<dyn Progress>) -> Result<Drill
         ))
         .hint("--victims from 1 to --tenants minus 1"));
     }
-    let interrupted = || Error::interrupted("the drill was interrupted").hint("run it again; nothing is left of it");
+    let interrupted =
+        || Error::interrupted("the drill was interrupted").hint("run it again; nothing is left of it");
     let stage = tokio::select! {
         stage = Stage::set(&options.ground) => stage?,
         _ = tokio::signal::ctrl_c() => return Err(interrupted()),

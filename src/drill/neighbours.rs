@@ -95,11 +95,9 @@ impl Neighbours {
                       (SELECT 1 FROM sign_ins WHERE site_id = $1::uuid AND user_id = $2 AND day = $3::date)",
                 values: vec![Value::Text(work.site.to_string()), user, self.day()],
             },
-            (2, _) => Write {
-                shard: work.issues,
-                sql: "DELETE FROM comments WHERE id = $1",
-                values: vec![earlier],
-            },
+            (2, _) => {
+                Write { shard: work.issues, sql: "DELETE FROM comments WHERE id = $1", values: vec![earlier] }
+            }
             (3, Some(page)) => Write {
                 shard: work.docs,
                 sql: "INSERT INTO page_comments (id, page_id, author_id, body) VALUES ($1, $2, $3, $4) \
@@ -136,12 +134,7 @@ impl Neighbours {
     }
 
     /// Goes on writing until it is stopped. `patient`: servers may go away, and come back.
-    pub fn keep_writing(
-        mut self,
-        scene: &Scene<'_>,
-        mirror: &Mirror,
-        patient: bool,
-    ) -> Result<Working> {
+    pub fn keep_writing(mut self, scene: &Scene<'_>, mirror: &Mirror, patient: bool) -> Result<Working> {
         let mut pairs: Vec<(&'static str, Database, Database)> = Vec::new();
         for shard in SHARDS {
             pairs.push((shard, scene.stage.database(shard)?.clone(), mirror.database(shard)?.clone()));

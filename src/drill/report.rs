@@ -193,7 +193,8 @@ pub fn text(report: &DrillReport) -> String {
     line("", format!("{} of {} sites were signed off by their contacts", report.signed_off, report.victims));
     if let Some(chaos) = &report.chaos {
         let Chaos { runs, kills, crashes } = chaos;
-        let text = format!("apply was killed {kills} times, databases crashed {crashes} times; {runs} starts");
+        let text =
+            format!("apply was killed {kills} times, databases crashed {crashes} times; {runs} starts");
         line("Chaos", text);
     }
     line(
@@ -264,7 +265,11 @@ fn proof_text(out: &mut String, report: &DrillReport) {
         &proof.files_differ,
     );
     line("flags", "as before the accident, each site's put back once".to_owned(), &proof.flags_differ);
-    line("gates", "no neighbour was kept off, no site was served before it was whole".to_owned(), &proof.gates);
+    line(
+        "gates",
+        "no neighbour was kept off, no site was served before it was whole".to_owned(),
+        &proof.gates,
+    );
     let second = format!("{} of {} sites found equal to the snapshot", report.verified, report.victims);
     line("second look", second, &[]);
 }

@@ -44,8 +44,6 @@ pub struct Tools<'a> {
 pub struct Rescue {
     /// Who was found to be gone.
     pub detected: Vec<TenantId>,
-    /// The plan.
-    pub plan: Plan,
     /// What journals and events tell in the end.
     pub standing: Standing,
     /// The second look.
@@ -71,13 +69,13 @@ pub async fn rescue(scene: &Scene<'_>, tools: Tools<'_>, deleted_at: Timestamp) 
     tools.working.enter(Phase::Restoring);
     let chaos = timed(&mut times.apply, apply(scene, &tools, &approved)).await?;
     tools.working.enter(Phase::Looking);
-    let plan = approved.plan().clone();
+    let plan = approved.plan();
 
     tools.progress.note("verifying, independently of what wrote");
-    let certificates = timed(&mut times.verify, verify(scene, &tools, &plan)).await?;
-    sign_off(&tools, &plan).await?;
-    let standing = standing(tools.config, &plan).await?;
-    Ok(Rescue { detected, plan, standing, certificates, begun_at, chaos, times })
+    let certificates = timed(&mut times.verify, verify(scene, &tools, plan)).await?;
+    sign_off(&tools, plan).await?;
+    let standing = standing(tools.config, plan).await?;
+    Ok(Rescue { detected, standing, certificates, begun_at, chaos, times })
 }
 
 /// Adds the time that something takes.

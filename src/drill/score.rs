@@ -85,8 +85,7 @@ impl Score {
         let predictions = events.iter().filter_map(|event| {
             let What::Estimated { ring, expected_s, low_s, high_s } = &event.what else { return None };
             let (expected_s, actual_s) = (*expected_s as f64, since(event.at, last));
-            let error_percent =
-                if actual_s > 0.0 { (expected_s - actual_s) / actual_s * 100.0 } else { 0.0 };
+            let error_percent = if actual_s > 0.0 { (expected_s - actual_s) / actual_s * 100.0 } else { 0.0 };
             let (low_s, high_s) = (*low_s as f64, *high_s as f64);
             Some(Prediction { ring: ring.clone(), expected_s, low_s, high_s, actual_s, error_percent })
         });
@@ -104,7 +103,8 @@ impl Score {
     pub fn text(&self, out: &mut String) {
         let seconds = |value: f64| super::seconds(Duration::from_secs_f64(value));
         let mut line = |name: &str, here: String, there: &str| {
-            let _ = writeln!(out, "  {name:<36}{here:<22}{there}");
+            let text = format!("  {name:<40}{here:<24}{there}");
+            let _ = writeln!(out, "{}", text.trim_end());
         };
         line("SCOREBOARD", "this drill".into(), "the incident of April 2022");
         line("first site served after", seconds(self.first_site_s), "days");

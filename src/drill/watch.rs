@@ -36,7 +36,7 @@ impl Watch {
         let (sender, open) = watch::channel(0);
         let catalogue = scene.stage.database("catalogue")?.clone();
         let (media, flags) = (scene.media.clone(), scene.flags.state());
-        let victims = scene.victims.to_vec();
+        let victims = scene.victims.iter().cloned().collect();
         let task = tokio::spawn(async move {
             let mut eye = Eye { catalogue, media, victims, open: BTreeSet::new(), faults: vec![] };
             loop {
@@ -66,7 +66,7 @@ impl Watch {
 struct Eye {
     catalogue: Database,
     media: Media,
-    victims: Vec<TenantId>,
+    victims: BTreeSet<TenantId>,
     open: BTreeSet<String>,
     faults: Vec<String>,
 }
@@ -74,7 +74,8 @@ struct Eye {
 impl Eye {
     async fn look(&mut self, has_flags: impl Fn(&TenantId) -> bool) {
         // A server that is away is looked at later.
-        let Ok(found) = self.catalogue.texts(LOOK, &self.victims).await else { return };
+        let victims: Vec<TenantId> = self.victims.iter().cloned().collect();
+        let Ok(found) = self.catalogue.texts(LOOK, &victims).await else { return };
         for line in found {
             let (id, state) = line.split_once(' ').unwrap_or_default();
             let tenant = TenantId::new(id);

@@ -139,13 +139,15 @@ async fn what_is_kept_is_what_was_reported() {
     assert!(states.iter().all(|line| !line.ends_with(" restoring")), "{states:?}");
     let config = folder.join("reinstate.toml");
     let plan = folder.join("plan.json");
-    let args =
-        ["-c", config.to_str().expect("path"), "status", plan.to_str().expect("path"), "--json"];
+    let args = ["-c", config.to_str().expect("path"), "status", plan.to_str().expect("path"), "--json"];
     let status = output(command(&folder, &args)).exits(0).json();
     let sites = status["sites"].as_array().expect("sites");
     assert_eq!(sites.iter().filter(|site| site["state"] == "accepted").count(), 8);
     let approvals = files_below(&folder.join("plan.approvals"));
-    assert_eq!(approvals.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["anna@drill.sig", "ben@drill.sig"]);
+    assert_eq!(
+        approvals.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["anna@drill.sig", "ben@drill.sig"]
+    );
     fs::remove_dir_all(&folder).expect("remove what was kept");
 }
 
@@ -154,7 +156,8 @@ fn files_below(root: &Path) -> Vec<(String, Vec<u8>)> {
     for entry in fs::read_dir(root).unwrap_or_else(|error| panic!("{}: {error}", root.display())).flatten() {
         let (path, name) = (entry.path(), entry.file_name().into_string().expect("UTF-8"));
         match path.is_dir() {
-            true => found.extend(files_below(&path).into_iter().map(|(at, bytes)| (format!("{name}/{at}"), bytes))),
+            true => found
+                .extend(files_below(&path).into_iter().map(|(at, bytes)| (format!("{name}/{at}"), bytes))),
             false => found.push((name, fs::read(path).expect("a file"))),
         }
     }
