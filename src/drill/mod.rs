@@ -2,8 +2,8 @@
 //! same code and the same files that a real one would use.
 //!
 //! ```text
-//! build ─► snapshot ─► neighbours write ─► ACCIDENT ─► mirror ─► detect ─► plan ─► approve ─► apply ─► verify ─► sign off
-//!                      └────────────── go on writing, to shard and mirror alike ──────────────┘            └─► proof
+//! build ─► snapshot ─► neighbours write ─► ACCIDENT ─► mirror ─► detect ─► plan ─► approve ─► apply ─► verify
+//!                      └─ go on writing, to shard and mirror alike ─┘                   sign off ─► proof ◄─┘
 //! ```
 //!
 //! The proof is the drill's own (see [`proof`]): it reads rows with plain SQL, files and flags, and trusts no number of
