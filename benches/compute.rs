@@ -15,7 +15,7 @@ use reinstate::model::{
     TypeKind, row_hash,
 };
 use reinstate::plan::drift::{Declared, Dialect, Values, compare};
-use reinstate::plan::{self, Findings, Request, ShardFindings, TableDrift, TenantTable};
+use reinstate::plan::{self, Course, Findings, Request, ShardFindings, TableDrift, TenantTable};
 use reinstate::workflow::Workflow;
 
 fn main() {
@@ -139,7 +139,8 @@ fn prune_row_groups(bencher: Bencher) {
 fn make_plan(bencher: Bencher, (tenants, tables): (usize, usize)) {
     let (request, findings) = (request(tenants), findings(tenants, tables));
     let workflow = Workflow::default();
-    let settings = plan::Settings { approvals: None, workflow: &workflow, hash: "" };
+    let course = Course::default();
+    let settings = plan::Settings { approvals: None, workflow: &workflow, course: &course, hash: "" };
     bencher.with_inputs(|| findings.clone()).bench_local_values(|findings| {
         plan::make(&request, findings, &settings, Timestamp::UNIX_EPOCH).expect("a plan")
     });
@@ -215,5 +216,6 @@ fn findings(tenants: usize, tables: usize) -> Findings {
         root_shard: shard,
         names: ids().map(|id| (id, None)).collect(),
         other_kinds: BTreeMap::new(),
+        priorities: BTreeMap::new(),
     }
 }

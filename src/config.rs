@@ -13,9 +13,9 @@ use crate::init::Declarations;
 use crate::limits::DOCUMENT_BYTES_MAX;
 use crate::media::Media;
 use crate::model::{DatabaseUrl, Gate, Rule, ShardName, TableName, Tenancy};
-use crate::plan::Policy;
 use crate::plan::drift::Declared;
 use crate::plan::queues::DeclaredQueue;
+use crate::plan::{Course, Policy, Priority, Rings};
 use crate::workflow::{Graph, Workflow};
 
 /// Default path of the configuration.
@@ -38,6 +38,8 @@ pub struct Config {
     pub init: Declarations,
     /// Who must approve plans, if anybody.
     pub approvals: Option<Rules>,
+    /// In what order tenants come back.
+    pub course: Course,
     /// What belongs to a site beside its rows.
     pub workflow: Workflow,
     /// Hash of all that decides what a plan does, but for the places of the databases.
@@ -71,6 +73,9 @@ struct RawConfig {
     #[serde(default)]
     init: Declarations,
     approvals: Option<RawApprovals>,
+    rings: Option<Rings>,
+    #[serde(default)]
+    priority: Priority,
     gate: Option<Gate>,
     #[serde(default)]
     media: BTreeMap<String, Media>,
@@ -168,6 +173,7 @@ impl Config {
         let approvals = raw.approvals.map(|approvals| approvals.read(folder)).transpose()?;
         let beside = || path.with_extension("audit.jsonl");
         let audit = raw.audit.map_or_else(beside, |file| folder.join(file));
+        let course = Course { rings: raw.rings, priority: raw.priority };
         let config = Self {
             path: path.to_owned(),
             store: raw.store,
@@ -175,10 +181,12 @@ impl Config {
             shards,
             init: raw.init,
             approvals,
+            course,
             workflow,
             hash: hash(text),
         };
         config.root()?;
+        config.check_course()?;
         config.check_workflow()?;
         Ok(config)
     }
@@ -201,6 +209,19 @@ impl Config {
             )
         };
         Graph::new(workflow, self.shards.keys(), root).map(drop).map_err(unable)
+    }
+
+    /// Refuses an order that nobody can mean.
+    fn check_course(&self) -> Result<()> {
+        let (root, _) = self.root()?;
+        let unable = |part: &str, what: String| {
+            let shown = self.path.display();
+            Error::usage(format!("unable to use [{part}] of configuration '{shown}': {what}"))
+                .hint("docs/rings.md shows what it takes")
+        };
+        let Course { rings, priority } = &self.course;
+        rings.as_ref().map_or(Ok(()), Rings::check).map_err(|what| unable("rings", what))?;
+        priority.check(self.shards.keys(), root).map_err(|what| unable("priority", what))
     }
 
     /// The shard and table that list the tenants: exactly one in a configuration.

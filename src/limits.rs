@@ -97,6 +97,9 @@ pub const SIGNATURE_BYTES_MAX: u64 = 16 << 10;
 /// otherwise stand between the round trips of the writing.
 pub const READ_AHEAD_BYTES_MAX: u64 = 4 << 20;
 
+/// Steps of tenants whose times an estimate looks at, the newest ones: a fleet of 883 with a few steps each, and quick
+/// to fit some ten times over.
+pub const ESTIMATE_SAMPLES_MAX: usize = 5_000;
 /// Tenants restored at a time, unless `--jobs` says otherwise: a shard is shared, two connections fill two
 /// cores.
 pub const JOBS_DEFAULT: usize = 2;
@@ -195,9 +198,11 @@ pub const DIFFERENCES_NAMED_MAX: usize = 10;
 pub const MEDIA_PARALLEL_DEFAULT: usize = 8;
 /// Objects copied at a time, at the most.
 pub const MEDIA_PARALLEL_MAX: usize = 64;
-/// Bytes of an object held at a time; a larger object is written in parts of this size (S3 takes no smaller ones than
-/// 5 MiB).
-pub const MEDIA_PIECE_BYTES: u64 = 8 << 20;
+/// Bytes of a file that are read at a time.
+pub const MEDIA_FILE_PIECE_BYTES: u64 = 1 << 20;
+/// Bytes of an object of a bucket that are asked for at a time, and put at a time: each request costs a round trip, and
+/// S3 takes no parts smaller than 5 MiB.
+pub const MEDIA_PART_BYTES: u64 = 8 << 20;
 /// Parts of one object that S3 takes; beyond them, parts grow.
 pub const MEDIA_PARTS_MAX: u64 = 10_000;
 /// Files that a listing may be ahead of the copying.
@@ -240,3 +245,5 @@ pub const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
 pub const CONTROL_POLL: Duration = Duration::from_millis(500);
 /// Sites whose media, hooks and checks are at work beside those whose rows are being written.
 pub const SITES_BESIDE_MAX: usize = 16;
+/// How often a run says how long the rest will take.
+pub const ETA_TOLD_EVERY: Duration = Duration::from_secs(15);

@@ -43,6 +43,7 @@ pub async fn dry_run(
     let settings = plan::Settings {
         approvals: config.approvals.as_ref(),
         workflow: &config.workflow,
+        course: &config.course,
         hash: &config.hash,
     };
     plan::make(request, findings, &settings, Timestamp::now())

@@ -27,7 +27,8 @@ Examples:
   reinstate apply plan.json                   asks for the number of tenants
   reinstate apply plan.json --confirm 50      where no terminal can ask
   reinstate apply plan.json --jobs 4 --json   the report as JSON
-  reinstate apply plan.json --verify after    tenants are back sooner, and compared when all are")]
+  reinstate apply plan.json --verify after    tenants are back sooner, and compared when all are
+  reinstate apply plan.json --hold-after-ring canary    the first ring alone; `apply` again goes on")]
 pub struct Args {
     /// The plan file
     pub plan: PathBuf,
@@ -49,6 +50,10 @@ pub struct Args {
     /// and table [default: beside the plan, with the ending .dropped]
     #[arg(long, value_name = "FOLDER")]
     pub dropped: Option<PathBuf>,
+
+    /// Begin no further ring after this one (its name in the plan); `apply` again goes on
+    #[arg(long = "hold-after-ring", value_name = "RING")]
+    pub hold_after: Option<String>,
 
     #[command(flatten)]
     pub memory: MemoryArgs,
@@ -110,7 +115,15 @@ async fn carry_out(
     let dropped = args.dropped.unwrap_or_else(|| args.plan.with_extension("dropped"));
     let memory = args.memory.memory();
     let who = record::who().user;
-    let options = Options { jobs: args.jobs, memory, verify, stop: stop_on_signal(), dropped, who };
+    let options = Options {
+        jobs: args.jobs,
+        memory,
+        verify,
+        stop: stop_on_signal(),
+        dropped,
+        who,
+        hold_after: args.hold_after,
+    };
     let outcome = restore::restore(config, approved, &options, output.progress()).await?;
     record::replayed(facts, &outcome);
     let plan = approved.plan();

@@ -14,6 +14,7 @@ mod passphrase;
 mod plan;
 mod record;
 mod repair;
+mod report;
 mod request;
 mod settings;
 mod signoff;
@@ -68,6 +69,7 @@ enum Command {
     Waive(waive::Args),
     Note(control::Note),
     Signoff(signoff::Args),
+    Report(report::Args),
     Verify(verify::Args),
     Audit(audit::Args),
     Drill(drill::Args),
@@ -129,6 +131,7 @@ async fn run(cli: Cli, output: &Output) -> Result<u8> {
         Command::Waive(args) => waive::run(args, config, output).await,
         Command::Note(args) => control::note(args, config, output).await,
         Command::Signoff(args) => signoff::run(args, config, output).await,
+        Command::Report(args) => report::run(args, config, output).await,
         Command::Verify(args) => verify::run(args, config, output).await,
         Command::Audit(args) => audit::run(args, config, output),
         Command::Drill(args) => drill::run(args, output).await,

@@ -35,6 +35,11 @@ impl Output {
         Ok(())
     }
 
+    /// A result that has one form only.
+    pub fn text(&self, text: &str) {
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
+    }
+
     /// A line for the person at the terminal.
     pub fn talk(&self, line: &str) {
         let _ = writeln!(std::io::stderr().lock(), "{line}");

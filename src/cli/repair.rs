@@ -81,7 +81,7 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
         }
         Command::Apply(ApplyArgs { plan, jobs, confirm, memory }) => {
             let verify = apply::Verify::Before;
-            let args = apply::Args { plan, jobs, confirm, dropped: None, verify, memory };
+            let args = apply::Args { plan, jobs, confirm, dropped: None, verify, hold_after: None, memory };
             apply::execute(args, true, config, output).await
         }
     }

@@ -13,6 +13,7 @@ use crate::error::{EXIT_OK, Error, Kind, Result};
 use crate::limits::{TENANT_ID_BYTES_MAX, TENANTS_LIST_MAX, TENANTS_MAX_DEFAULT};
 use crate::model::TenantId;
 use crate::plan::{ConstraintsChoice, Request, Tombstones, rails, settle};
+use crate::report::contacts::Contacts;
 use crate::{report, restore};
 
 /// Flags of both.
@@ -22,8 +23,9 @@ pub struct RequestArgs {
     #[arg(long, value_name = "FILE")]
     tenants: PathBuf,
 
-    /// Tenants of that list to be restored before all others, in this order. The rest comes largest first; where
-    /// nothing is urgent, the smallest one comes before them
+    /// Tenants of that list to be restored before all others (after the canary ring), in this order. The rest comes by
+    /// the configuration's [priority], then largest first; without both and without [rings], the smallest one comes
+    /// before them
     #[arg(long, value_name = "FILE")]
     urgent: Option<PathBuf>,
 
@@ -170,6 +172,11 @@ fn read_file(path: &Path, what: &str) -> Result<String> {
         return Err(unable().hint(format!("it is larger than {bytes_max} bytes")));
     }
     Ok(text)
+}
+
+/// Whom to tell about tenants; nobody is known without a file.
+pub fn contacts(path: Option<&Path>) -> Result<Contacts> {
+    path.map_or_else(|| Ok(Contacts::default()), |path| Contacts::parse(&read_file(path, "contacts")?))
 }
 
 /// The ids in order; one that is listed twice is a sign of a list nobody checked.

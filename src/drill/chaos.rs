@@ -66,8 +66,7 @@ pub async fn apply(
     while chaos.runs < RUNS_MAX {
         chaos.runs += 1;
         let mut child = start(scene, program, tenants)?;
-        loop {
-            let Some(next) = ahead.last().copied() else { break };
+        while let Some(next) = ahead.last().copied() {
             // The first one comes before anything is back, the others after a part of it.
             let threshold = tenants * (all - ahead.len()) / all;
             let pause = Duration::from_millis(rng.u64(20..400));

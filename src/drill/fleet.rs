@@ -149,7 +149,7 @@ impl Fleet {
         (0..1000).find_map(|_| {
             let issue = rng.usize(..self.issue_project.len());
             let site = self.project_site[self.issue_project[issue]];
-            wanted(&self.sites[site].id).then(|| ())?;
+            wanted(&self.sites[site].id).then_some(())?;
             let page =
                 (0..self.page_space.len()).find(|page| self.space_site[self.page_space[*page]] == site);
             Some(Work {

@@ -81,6 +81,8 @@ pub struct Scene<'a> {
     media: &'a Media,
     flags: &'a FlagService,
     victims: &'a [TenantId],
+    /// Whom to tell about each tenant: CSV.
+    contacts: &'a str,
 }
 
 /// How long each part took.
@@ -133,7 +135,9 @@ async fn rehearse(options: &Options, stage: &Stage, progress: Arc<dyn Progress>)
     let fleet = Fleet::new(options.tenants, options.scale, options.seed);
     let victims = fleet.choose_victims(options.victims, options.seed);
     let (media, flags) = (Media::new(stage.folder()), FlagService::start(&fleet, options.seed).await?);
-    let scene = Scene { options, stage, media: &media, flags: &flags, victims: &victims };
+    let contacts = contacts(&fleet);
+    let scene =
+        Scene { options, stage, media: &media, flags: &flags, victims: &victims, contacts: &contacts };
 
     progress.note(&format!("building a fleet of {} tenants", options.tenants));
     let rows_built = timed(&mut times.build, async {
@@ -142,7 +146,7 @@ async fn rehearse(options: &Options, stage: &Stage, progress: Arc<dyn Progress>)
     })
     .await?;
     let keys = rules::make_keys(stage)?;
-    stage.write_file("contacts.csv", &contacts(&fleet))?;
+    stage.write_file("contacts.csv", &contacts)?;
 
     progress.note("taking a snapshot of every shard");
     let config = stage.write_config(&flags.url()).await?;

@@ -150,8 +150,9 @@ mod tests {
         media.build(&fleet, options.seed).expect("files");
         stage.build(&fleet, &Silent).await.expect("rows");
         let flags = FlagService::start(&fleet, options.seed).await.expect("flags");
+        let (options, stage, contacts) = (&options, &stage, "");
         let scene =
-            Scene { options: &options, stage: &stage, media: &media, flags: &flags, victims: &victims };
+            Scene { options, stage, media: &media, flags: &flags, victims: &victims, contacts };
         let (first, second) =
             (Before::look(&scene).await.expect("rows"), Before::look(&scene).await.expect("rows"));
         let mirror = stage.mirror().await.expect("mirror");

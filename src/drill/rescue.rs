@@ -13,11 +13,12 @@ use super::{Scene, Times, rules};
 use crate::approval::Key;
 use crate::config::Config;
 use crate::connect;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::memory::Memory;
 use crate::model::TenantId;
 use crate::plan::{ApprovedPlan, Plan, Policy, Request, rails};
 use crate::progress::Progress;
+use crate::report::{contacts::Contacts, html, incident};
 use crate::snapshot::Store;
 use crate::survey::{Look, Pick, Survey};
 use crate::verify::certificate::Certificate;
@@ -75,6 +76,7 @@ pub async fn rescue(scene: &Scene<'_>, tools: Tools<'_>, deleted_at: Timestamp) 
     let certificates = timed(&mut times.verify, verify(scene, &tools, plan)).await?;
     sign_off(&tools, plan).await?;
     let standing = standing(tools.config, plan).await?;
+    write_report(scene, plan, &standing)?;
     Ok(Rescue { detected, standing, certificates, begun_at, chaos, times })
 }
 
@@ -136,6 +138,7 @@ async fn apply(scene: &Scene<'_>, tools: &Tools<'_>, approved: &ApprovedPlan) ->
         memory: Memory::default(),
         verify: replay::VerifyAt::BeforeCommit,
         stop,
+        hold_after: None,
         dropped: scene.stage.folder().join("plan.dropped"),
         who: rules::AUTHOR.to_owned(),
     };
@@ -151,6 +154,16 @@ async fn verify(scene: &Scene<'_>, tools: &Tools<'_>, plan: &Plan) -> Result<Vec
     let folder = scene.stage.folder().join("certificates");
     certificates.iter().try_for_each(|certificate| certificate.write(&folder).map(drop))?;
     Ok(certificates)
+}
+
+/// The report, as `reinstate report` writes it.
+fn write_report(scene: &Scene<'_>, plan: &Plan, standing: &Standing) -> Result<()> {
+    let contacts = Contacts::parse(scene.contacts)?;
+    let found = incident::incident(plan, standing, &contacts, Timestamp::now());
+    scene.stage.write_file("report.html", &html::report(&found))?;
+    let json = serde_json::to_string_pretty(&found)
+        .map_err(|error| Error::bug("the drill's report cannot be written").because(error))?;
+    scene.stage.write_file("report.json", &json)
 }
 
 /// Each customer's contact says that the site is well.

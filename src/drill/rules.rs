@@ -46,7 +46,7 @@ pub fn sections(folder: &Path, flags: &str, is_postgres: bool) -> String {
         );
     }
     out.push_str(
-        "[approvals]\nallowed_signers = \"allowed_signers\"\nrequired = [{ from = 1, count = 2 }]\n",
+        "[rings]\nsizes = [5, 20, 100]\n\n[approvals]\nallowed_signers = \"allowed_signers\"\nrequired = [{ from = 1, count = 2 }]\n",
     );
     out
 }

@@ -1,5 +1,6 @@
 //! An attempt by HTTP: POST for a hook, GET for a check.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -64,10 +65,8 @@ impl Request {
         if is_hook {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        // A redirect could carry headers elsewhere, and turns a POST into a GET.
-        let client = Client::builder().redirect(redirect::Policy::none()).build();
         Ok(Self {
-            client: client.map_err(|error| unable().because(error))?,
+            client: client().map_err(|error| unable().because(error))?,
             method: if is_hook { Method::POST } else { Method::GET },
             url,
             headers,
@@ -123,6 +122,17 @@ impl Request {
     }
 }
 
+/// One for all calls: it reads the system's certificates, and keeps connections.
+fn client() -> reqwest::Result<Client> {
+    static CLIENT: OnceLock<Client> = OnceLock::new();
+    if let Some(client) = CLIENT.get() {
+        return Ok(client.clone());
+    }
+    // A redirect could carry headers elsewhere, and turns a POST into a GET.
+    let built = Client::builder().redirect(redirect::Policy::none()).build()?;
+    Ok(CLIENT.get_or_init(|| built).clone())
+}
+
 /// `Retry-After`: seconds, or a date.
 fn pause(value: &str) -> Option<Duration> {
     if let Ok(seconds) = value.trim().parse() {
@@ -153,7 +163,7 @@ mod tests {
     fn a_server_says_in_two_ways_when_to_come_back() {
         assert_eq!(pause("7"), Some(Duration::from_secs(7)));
         assert_eq!(pause("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        let far = pause("Wed, 06 Nov 2990 08:49:37 GMT").expect("a date");
+        let far = pause("Sat, 06 Nov 2990 08:49:37 GMT").expect("a date");
         assert!(far > Duration::from_secs(1 << 30), "{far:?}");
         assert_eq!(pause("soon"), None);
     }

@@ -129,9 +129,12 @@ pub struct Called {
 impl fmt::Display for Called {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let answer = if self.output.trim().is_empty() { "done" } else { self.output.trim_end() };
+        // What others say may hold what a terminal would obey.
+        let obeyed = |c: char| c.is_control() && c != '\n' && c != '\t';
+        f.write_str(&answer.replace(obeyed, "\u{fffd}"))?;
         match self.attempts {
-            1 => f.write_str(answer),
-            attempts => write!(f, "{answer} ({attempts} attempts)"),
+            1 => Ok(()),
+            attempts => write!(f, " ({attempts} attempts)"),
         }
     }
 }

@@ -27,7 +27,7 @@ use reqwest::header::IF_NONE_MATCH;
 use super::place::{Found, Piece};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::limits::{MEDIA_FAULT_CHARACTERS_MAX, MEDIA_PIECE_BYTES};
+use crate::limits::{MEDIA_FAULT_CHARACTERS_MAX, MEDIA_PART_BYTES, MEDIA_PARTS_MAX};
 
 /// A bucket, or a folder of it.
 pub struct Bucket {
@@ -41,13 +41,15 @@ pub struct Writer {
     path: Path,
     shown: String,
     attributes: Attributes,
-    to: Sink,
+    /// What has not been put yet.
+    held: BytesMut,
+    /// A large object goes out in parts.
+    parts: Option<Parts>,
 }
 
-/// A small object is held until it is put; a large one goes out in parts.
-enum Sink {
-    Whole(BytesMut),
-    Parts(Box<dyn MultipartUpload>),
+struct Parts {
+    upload: Box<dyn MultipartUpload>,
+    bytes: usize,
 }
 
 /// Makes every completion of an upload a creation. The header is not among the signed ones and need not be.
@@ -148,14 +150,18 @@ impl Bucket {
         // The class of a backup, an archive's for example, is not that of the live store.
         let attributes = first.attributes.iter().filter(|(name, _)| **name != Attribute::StorageClass);
         let attributes: Attributes = attributes.map(|(name, value)| (name.clone(), value.clone())).collect();
-        let to = if first.total <= MEDIA_PIECE_BYTES {
-            Sink::Whole(BytesMut::new())
-        } else {
+        let mut parts = None;
+        if first.total > MEDIA_PART_BYTES {
+            let bytes = MEDIA_PART_BYTES.max(first.total.div_ceil(MEDIA_PARTS_MAX));
+            let bytes =
+                usize::try_from(bytes).map_err(|error| Error::bug("a part is too large").because(error))?;
             let options = PutMultipartOptions { attributes: attributes.clone(), ..Default::default() };
             let begun = self.objects.put_multipart_opts(&path, options).await;
-            Sink::Parts(begun.map_err(|error| self.unable("create", key, &error))?)
-        };
-        Ok(Writer { objects: Arc::clone(&self.objects), path, shown: self.shown(key), attributes, to })
+            let upload = begun.map_err(|error| self.unable("create", key, &error))?;
+            parts = Some(Parts { upload, bytes });
+        }
+        let (objects, shown) = (Arc::clone(&self.objects), self.shown(key));
+        Ok(Writer { objects, path, shown, attributes, held: BytesMut::new(), parts })
     }
 }
 
@@ -165,32 +171,27 @@ impl Writer {
     }
 
     pub async fn write(mut self, bytes: Bytes) -> Result<Self> {
-        let written = match &mut self.to {
-            Sink::Whole(whole) => {
-                whole.extend_from_slice(&bytes);
-                Ok(())
-            }
-            Sink::Parts(upload) => upload.put_part(bytes.into()).await,
-        };
-        match written {
-            Ok(()) => Ok(self),
-            Err(error) => {
+        self.held.extend_from_slice(&bytes);
+        while let Some(parts) = self.parts.as_mut().filter(|parts| self.held.len() >= parts.bytes) {
+            let part = self.held.split_to(parts.bytes).freeze();
+            if let Err(error) = parts.upload.put_part(part.into()).await {
                 let error = self.unable(&error);
                 self.abort().await;
-                Err(error)
+                return Err(error);
             }
         }
+        Ok(self)
     }
 
     pub async fn finish(mut self) -> Result<bool> {
-        let finished = match &mut self.to {
-            Sink::Whole(whole) => {
-                let payload = PutPayload::from_bytes(std::mem::take(whole).freeze());
+        let payload = PutPayload::from_bytes(std::mem::take(&mut self.held).freeze());
+        let finished = match &mut self.parts {
+            None => {
                 let attributes = std::mem::take(&mut self.attributes);
                 let options = PutOptions { mode: PutMode::Create, attributes, ..PutOptions::default() };
                 self.objects.put_opts(&self.path, payload, options).await.map(drop)
             }
-            Sink::Parts(upload) => upload.complete().await.map(drop),
+            Some(Parts { upload, .. }) => complete(upload.as_mut(), payload).await,
         };
         match finished {
             Ok(()) => Ok(true),
@@ -207,11 +208,18 @@ impl Writer {
     }
 
     pub async fn abort(self) {
-        if let Sink::Parts(mut upload) = self.to {
+        if let Some(Parts { mut upload, .. }) = self.parts {
             // What stays behind is no object; the bucket's lifecycle rule removes it.
             let _ = upload.abort().await;
         }
     }
+}
+
+async fn complete(upload: &mut dyn MultipartUpload, rest: PutPayload) -> object_store::Result<()> {
+    if rest.content_length() > 0 {
+        upload.put_part(rest).await?;
+    }
+    upload.complete().await.map(drop)
 }
 
 /// A server's answer in short. Its whole text repeats the request, with headers that are nobody's business.

@@ -4,7 +4,6 @@ use blake3::{Hash, Hasher};
 
 use super::place::{Found, Piece, Place, Writer};
 use crate::error::{Error, Result};
-use crate::limits::{MEDIA_PARTS_MAX, MEDIA_PIECE_BYTES};
 use crate::stop::Stop;
 
 /// From where to where.
@@ -26,8 +25,10 @@ impl Copier {
             return self.compare(object, there, stop).await;
         }
         let Some(written) = self.write(object, stop).await? else {
-            // Somebody else created it in this moment.
-            let there = self.to.size(&object.key).await?.unwrap_or_default();
+            // Somebody else wrote it in this moment, or began to.
+            let there = self.to.size(&object.key).await?.ok_or_else(|| {
+                Error::failed("unable to write it: somebody else did in the same moment").hint("run it again")
+            })?;
             return self.compare(object, there, stop).await;
         };
         if hash(&self.to, object, stop).await? != written {
@@ -88,7 +89,6 @@ struct Pieces<'a> {
     place: &'a Place,
     object: &'a Found,
     stop: &'a Stop,
-    most: u64,
     read: u64,
     begun: bool,
     version: Option<String>,
@@ -97,9 +97,7 @@ struct Pieces<'a> {
 
 impl<'a> Pieces<'a> {
     fn of(place: &'a Place, object: &'a Found, stop: &'a Stop) -> Self {
-        // A bucket takes only so many parts.
-        let most = MEDIA_PIECE_BYTES.max(object.bytes.div_ceil(MEDIA_PARTS_MAX));
-        Self { place, object, stop, most, read: 0, begun: false, version: None, hasher: Hasher::new() }
+        Self { place, object, stop, read: 0, begun: false, version: None, hasher: Hasher::new() }
     }
 
     /// The next piece; an empty object has one, without bytes.
@@ -110,7 +108,7 @@ impl<'a> Pieces<'a> {
         if *self.stop.borrow() {
             return Err(Error::interrupted("unable to finish it: it was stopped"));
         }
-        let wanted = self.most.min(self.object.bytes - self.read);
+        let wanted = self.place.piece_bytes().min(self.object.bytes - self.read);
         let piece = self.place.piece(&self.object.key, self.read, wanted, self.version.as_deref()).await?;
         if piece.total != self.object.bytes || piece.bytes.len() as u64 != wanted {
             return Err(Error::failed(format!(

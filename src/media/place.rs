@@ -10,6 +10,7 @@ use super::bucket::{self, Bucket};
 use super::folder::{Folder, Staged};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::limits::{MEDIA_FILE_PIECE_BYTES, MEDIA_PART_BYTES};
 
 /// A store of objects.
 pub enum Place {
@@ -110,6 +111,14 @@ impl Place {
         match self {
             Self::Folder(folder) => folder.size(key).await,
             Self::Bucket(bucket) => bucket.size(key).await,
+        }
+    }
+
+    /// How much of an object is worth reading at a time.
+    pub fn piece_bytes(&self) -> u64 {
+        match self {
+            Self::Folder(_) => MEDIA_FILE_PIECE_BYTES,
+            Self::Bucket(_) => MEDIA_PART_BYTES,
         }
     }
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    Findings, PLAN_FORMAT, Plan, Request, RootTable, ShardFindings, ShardPlan, TableDrift, TenantPlan,
-    TenantShard, constraints, drift, gate, order, queues, rails, repair, settle,
+    Course, Findings, PLAN_FORMAT, Plan, Request, RootTable, ShardFindings, ShardPlan, TableDrift,
+    TenantPlan, TenantShard, constraints, drift, gate, order, queues, rails, repair, rings, settle,
 };
 use crate::approval::Rules;
 use crate::error::{Error, Result};
@@ -23,6 +23,8 @@ pub struct Settings<'c> {
     pub approvals: Option<&'c Rules>,
     /// What belongs to a site beside its rows.
     pub workflow: &'c Workflow,
+    /// In what order tenants come back.
+    pub course: &'c Course,
     /// Hash of the configuration.
     pub hash: &'c str,
 }
@@ -32,9 +34,12 @@ const LISTED_MAX: usize = 10;
 
 /// Makes the plan, or says why there can be none.
 pub fn make(request: &Request, findings: Findings, settings: &Settings<'_>, now: Timestamp) -> Result<Plan> {
-    let approvals = settings.approvals;
+    let Settings { approvals, course, .. } = *settings;
     rails::check_list(request, &findings)?;
     rails::check_approvable(request, approvals)?;
+    rails::check_deleted(request, &findings)?;
+    let places = course.priority.tenants(&findings.priorities)?;
+    let waits = settle::waits(&findings);
     let (findings, blocked) = settle::settle(findings);
     let mut shards = Vec::new();
     for found in &findings.shards {
@@ -48,20 +53,31 @@ pub fn make(request: &Request, findings: Findings, settings: &Settings<'_>, now:
         shards.push(shard_plan(request, found, drift)?);
     }
     // The catalogue comes last: a tenant is listed again only when everything else of it is back.
-    shards.sort_by_key(|shard| (shard.name == findings.root_shard, shard.name.clone()));
+    shards.sort_by_key(|shard| {
+        let name = &shard.name;
+        (*name == findings.root_shard, course.priority.shard(name), name.clone())
+    });
     let is_blocked = |id: &&TenantId| blocked.iter().any(|tenant| tenant.id == **id);
     let going = request.tenants.iter().filter(|id| !is_blocked(id));
     let mut tenants: Vec<TenantPlan> = going.map(|id| tenant_plan(id.clone(), &findings, &shards)).collect();
-    // The urgent ones, then the largest first: the long ones must not be left for the end. Before them, unless
-    // something is urgent, the smallest one: it shows at once whether the way is clear.
+    // The urgent ones, those of priority, then the largest first: the long ones must not be left for the end. Before
+    // them, unless somebody must come first or a canary ring shows it, the smallest one: it shows at once whether the
+    // way is clear.
     let urgent: BTreeMap<&TenantId, usize> = request.urgent.iter().zip(0..).collect();
     tenants.sort_by_cached_key(|tenant| {
-        (urgent.get(&tenant.id).copied().unwrap_or(usize::MAX), std::cmp::Reverse(tenant.bytes()))
+        let first = urgent.get(&tenant.id).copied().unwrap_or(usize::MAX);
+        (first, places.get(&tenant.id).copied(), std::cmp::Reverse(tenant.bytes()))
     });
-    if urgent.is_empty() && !tenants.is_empty() {
+    // A repair goes through its tenants in one.
+    let rings = course.rings.as_ref().filter(|_| request.repair.is_none());
+    if urgent.is_empty() && places.is_empty() && rings.is_none() && !tenants.is_empty() {
         tenants.rotate_right(1);
     }
     settle::require_some(&tenants, &blocked, request.repair.is_some())?;
+    let (tenants, rings) = match rings {
+        Some(rings) => rings::divide(rings, tenants, &shards, &waits),
+        None => (tenants, Vec::new()),
+    };
     let mut plan = Plan {
         format: PLAN_FORMAT,
         hash: PlanHash::new(""),
@@ -78,6 +94,7 @@ pub fn make(request: &Request, findings: Findings, settings: &Settings<'_>, now:
         workflow: if request.repair.is_some() { Workflow::default() } else { settings.workflow.clone() },
         shards,
         tenants,
+        rings,
         blocked,
     };
     gate::check(&plan)?;

@@ -11,12 +11,15 @@ pub mod conflict;
 pub mod constraints;
 mod document;
 pub mod drift;
+pub mod estimate;
 mod gate;
 mod make;
 mod order;
+pub mod priority;
 pub mod queues;
 pub mod rails;
 mod repair;
+pub mod rings;
 pub mod settle;
 pub mod tombstones;
 
@@ -38,12 +41,17 @@ pub use conflict::{BlockedTenant, Policies, Policy, Settled, Standing};
 pub use constraints::{Constraints, ConstraintsChoice, Prover};
 pub use drift::schema_hash;
 pub use make::{Settings, make};
+pub use priority::Priority;
 pub use rails::ApprovedPlan;
 pub use repair::{Repair, Repaired};
+pub use rings::{Ring, Rings};
 pub use tombstones::Tombstones;
 
 /// The version of the plan file's format.
 pub const PLAN_FORMAT: u32 = 2;
+
+/// How a plan's warnings tell of rows that nobody owns.
+pub const DISPUTED: &str = "led to different tenants when the snapshot was taken";
 
 /// What the operator asks for.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +94,17 @@ pub struct Findings {
     pub names: BTreeMap<TenantId, Option<String>>,
     /// Tables (`shard schema.table.column`) in which a requested id that is no tenant was found.
     pub other_kinds: BTreeMap<TenantId, Vec<String>>,
+    /// What the column that tells who comes first says of the requested tenants, if there is one.
+    pub priorities: BTreeMap<TenantId, Option<String>>,
+}
+
+/// In what order a restore goes, as the configuration says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Course {
+    /// Tenants come back in rings.
+    pub rings: Option<Rings>,
+    /// Who and what comes first.
+    pub priority: Priority,
 }
 
 /// What was found about one shard.
@@ -259,6 +278,9 @@ pub struct Plan {
     pub shards: Vec<ShardPlan>,
     /// The tenants, in the order in which they are restored.
     pub tenants: Vec<TenantPlan>,
+    /// The rings that the tenants are divided into, in their order; none where they are one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rings: Vec<Ring>,
     /// Tenants of the list that are left out, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocked: Vec<BlockedTenant>,

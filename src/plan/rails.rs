@@ -1,9 +1,10 @@
 //! The rails: what refuses a restore that nobody can have meant. Only this file makes an [`ApprovedPlan`].
 
-use super::{Findings, Plan, Request, ShardFindings};
+use super::{Findings, Plan, Policy, Request, ShardFindings};
 use crate::approval::{Approval, Evidence, Judged, Rules};
 use crate::error::{Error, Result};
 use crate::limits::TENANTS_MAX_DEFAULT;
+use crate::model::TenantId;
 
 /// A plan that passed the rails. Replay takes nothing else.
 #[derive(Clone, Debug)]
@@ -153,6 +154,37 @@ pub fn check_unchanged(plan: &Plan, config: &str) -> Result<()> {
         .hint("make the plan again; only URLs, approvals, store and audit log may change meanwhile"));
     }
     Ok(())
+}
+
+/// Refuses a list with a tenant of whom every row is live: who is on it by mistake is not left out in silence. Those of
+/// whom a part is live are a person's to decide, one by one.
+pub fn check_deleted(request: &Request, findings: &Findings) -> Result<()> {
+    if request.repair.is_some() || request.on_conflict != Policy::Fail {
+        return Ok(());
+    }
+    let live: Vec<&TenantId> = request.tenants.iter().filter(|id| is_live(findings, id)).collect();
+    let Some(first) = live.first() else { return Ok(()) };
+    let name = findings.names.get(first).cloned().flatten();
+    let label = name.map_or_else(|| first.to_string(), |name| format!("{first} ({name})"));
+    let others = match live.len() - 1 {
+        0 => String::new(),
+        1 => "; so is 1 more of the list".to_owned(),
+        more => format!("; so are {more} more of the list"),
+    };
+    Err(Error::refused(format!("unable to plan: tenant '{label}' is not deleted, all its rows are live{others}"))
+        .hint("a list with a tenant that is not deleted is refused whole; `reinstate diff -o FILE` lists who is gone")
+        .hint("to finish an interrupted restore, apply its own plan again: it repeats nothing"))
+}
+
+/// Whether the tenant has rows in the snapshot, and none of them is missing.
+fn is_live(findings: &Findings, tenant: &TenantId) -> bool {
+    let tables = findings.shards.iter().flat_map(|found| {
+        let rows = found.contents.get(tenant).into_iter().flatten().filter(|rows| rows.rows > 0);
+        rows.map(move |rows| found.standings.get(&(tenant.clone(), rows.table.clone())))
+    });
+    let standings: Vec<_> = tables.collect();
+    !standings.is_empty()
+        && standings.iter().all(|standing| standing.is_some_and(|standing| standing.absent.rows == 0))
 }
 
 /// A plan is for one verb: what overwrites is never run by the name of what only inserts.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::conflict::{BlockedTenant, Finding, Obstacle, Policy, Reason, Standing};
 use super::make::listed;
+use super::rings::Waits;
 use super::{Findings, ShardFindings, TenantPlan};
 use crate::error::{Error, Result};
 use crate::model::{TableName, TenantId};
@@ -35,6 +36,19 @@ pub(super) fn settle(mut findings: Findings) -> (Findings, Vec<BlockedTenant>) {
         }
     }
     (findings, blocked)
+}
+
+/// Which tenants each tenant waits for.
+pub(super) fn waits(findings: &Findings) -> Waits {
+    let mut waits = Waits::new();
+    for ((id, _), standing) in findings.shards.iter().flat_map(|found| &found.standings) {
+        for finding in standing.awaited() {
+            if let Reason::Awaits { tenants, .. } = finding.reason {
+                waits.entry(id.clone()).or_default().push(tenants);
+            }
+        }
+    }
+    waits
 }
 
 /// Some of the tenant's findings, with their places.

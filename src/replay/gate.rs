@@ -1,5 +1,5 @@
-//! The gate: closed in the transaction that brings the tenant's root row back, opened when all else is there. Both change
-//! one column of that one row, which the write set proves.
+//! The gate: closed in the transaction that brings the tenant's root row back, opened when all else is there. Both
+//! change one column of that one row, which the write set proves.
 
 use std::collections::BTreeMap;
 

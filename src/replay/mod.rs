@@ -3,7 +3,7 @@
 //! ```text
 //! ApprovedPlan ─► Replay::part(tenant, shard), as `workflow` asks for it
 //!                    begin · write, clear queues · read back · close the gate · write set · journal · commit
-//!                              └─ where triggers are off: prove the keys    (references.rs, prove.rs)   (transaction.rs)
+//!                    (transaction.rs)   └─ where triggers are off: prove the keys    (references.rs, prove.rs)
 //!                 Replay::open_gate(tenant), when all of it is back          (gate.rs)
 //! ```
 //!
@@ -57,6 +57,8 @@ pub struct Options {
     pub stop: watch::Receiver<bool>,
     /// On whose behalf, for the record.
     pub who: String,
+    /// The ring after which no further one is begun.
+    pub hold_after: Option<String>,
     /// Folder for the values of columns that the live tables do not have any more.
     pub dropped: PathBuf,
 }

@@ -2,7 +2,12 @@
 //! Builds values and strings; `cli::output` alone prints.
 
 pub mod audit;
+pub mod contacts;
 pub mod format;
+pub mod html;
+pub mod incident;
+pub mod lost;
+pub mod outside;
 pub mod progress;
 mod table;
 pub mod text;

@@ -45,6 +45,7 @@ pub fn plan(plan: &Plan, detail: bool) -> String {
             let _ = writeln!(out, "  note: {warning}");
         }
     }
+    out.push_str(&rings(plan));
     out.push('\n');
     if detail || tenants <= DETAILED_TENANTS_MAX {
         out.push_str(&plan_by_table(plan));
@@ -75,6 +76,23 @@ pub fn plan(plan: &Plan, detail: bool) -> String {
         bytes(plan.bytes()),
         [repaired(plan), cleared(plan)].concat()
     );
+    out
+}
+
+/// Who comes back before whom is begun, and why.
+fn rings(plan: &Plan) -> String {
+    let mut out = String::new();
+    for ring in &plan.rings {
+        let stops = match ring.failures_max {
+            0 => "the first failure stops the run".to_owned(),
+            failures => format!("more than {failures} failures stop the run"),
+        };
+        let noun = plural(ring.tenants, "tenant");
+        let _ = writeln!(out, "Ring '{}': {} {noun}; {stops}", ring.name, ring.tenants);
+        for why in &ring.why {
+            let _ = writeln!(out, "  {why}");
+        }
+    }
     out
 }
 
@@ -216,6 +234,9 @@ pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
         for hint in tenant.problem().map(|(_, problem)| problem.hints.as_slice()).unwrap_or_default() {
             let _ = writeln!(out, "  hint: {hint}");
         }
+    }
+    if let Some(held) = &outcome.held {
+        let _ = writeln!(out, "HELD: {held}");
     }
     let earlier = already_back(outcome);
     let verified = if outcome.tenants.iter().all(TenantOutcome::is_verified) {

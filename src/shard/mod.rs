@@ -14,9 +14,10 @@
 //! ```
 //!
 //! Invariants. A session issues only INSERT or COPY on user tables, and DELETE on declared deletion queues (P2), but
-//! for update() and delete() of repairs, and the gate column of the tenant's own root row. Dropping a session without commit rolls back. The journal row commits with the
-//! rows (P4). No lock above ROW EXCLUSIVE on user tables, and lock time-outs on every statement (P7). The folders of
-//! the back ends hold files of the same names (`constraints`: only where triggers can be turned off).
+//! for update() and delete() of repairs, and the gate column of the tenant's own root row. Dropping a session without
+//! commit rolls back. The journal row commits with the rows (P4). No lock above ROW EXCLUSIVE on user tables, and lock
+//! time-outs on every statement (P7). The folders of the back ends hold files of the same names (`constraints`: only
+//! where triggers can be turned off).
 
 mod ask;
 pub mod postgres;

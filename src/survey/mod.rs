@@ -36,8 +36,8 @@ use crate::model::{
     Belongs, Fingerprint, OwnedTable, QueueLink, ShardName, Table, TableName, TenantId, TypeKind,
 };
 use crate::plan::{
-    ConstraintsChoice, Findings, Policies, Prover, Request, ShardFindings, Standing, TableDrift, TenantTable,
-    constraints, queues, rails,
+    ConstraintsChoice, DISPUTED, Findings, Policies, Prover, Request, ShardFindings, Standing, TableDrift,
+    TenantTable, constraints, queues, rails,
 };
 use crate::progress::Progress;
 use crate::shard::{self, Facts, Shard, Trial};
@@ -54,6 +54,8 @@ use tombstones::Erased;
 pub struct Survey {
     root_shard: ShardName,
     root_table: TableName,
+    /// The column of the root table that tells who comes first.
+    priority: Option<String>,
     shards: Vec<Surveyed>,
 }
 
@@ -101,7 +103,8 @@ impl Survey {
                 share: memory.share(1),
             });
         }
-        Ok(Self { root_shard: root_shard.clone(), root_table: root_table.clone(), shards })
+        let (root_shard, root_table) = (root_shard.clone(), root_table.clone());
+        Ok(Self { root_shard, root_table, priority: config.course.priority.column.clone(), shards })
     }
 
     /// The snapshots in use.
@@ -136,8 +139,9 @@ impl Survey {
             let wanted = if unknown.is_empty() { tenants.as_slice() } else { &[] };
             shards.push(surveyed.findings(wanted, request, progress).await?);
         }
+        let priorities = self.priorities(&tenants).await?;
         let names = tenants.into_iter().map(|id| (id.clone(), names.get(&id).cloned().flatten())).collect();
-        Ok(Findings { shards, root_shard: self.root_shard.clone(), names, other_kinds })
+        Ok(Findings { shards, root_shard: self.root_shard.clone(), names, other_kinds, priorities })
     }
 
     /// The tenants of the root's snapshot and what people call them.
@@ -145,22 +149,45 @@ impl Survey {
         let root = self.root()?;
         let (table, _, name) =
             root.config.tenancy.root().ok_or_else(|| Error::bug("the root table has no rule"))?;
-        let name = name.and_then(|name| root.name_in_snapshot(table, name));
-        let columns = Some(name.map(str::to_owned).into_iter().collect());
+        self.root_texts(table, name.and_then(|name| root.name_in_snapshot(table, name))).await
+    }
+
+    /// What the column that tells who comes first says of the tenants.
+    async fn priorities(&self, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, Option<String>>> {
+        let Some(live) = &self.priority else { return Ok(BTreeMap::new()) };
+        let column = self.root()?.name_in_snapshot(&self.root_table, live).ok_or_else(|| {
+            Error::usage(format!(
+                "unable to order the tenants by column '{live}': table '{}' of the snapshot has none of this name",
+                self.root_table
+            ))
+            .hint("priority.column in the configuration is a column of the table that lists the tenants")
+        })?;
+        let mut values = self.root_texts(&self.root_table, Some(column)).await?;
+        Ok(tenants.iter().filter_map(|id| values.remove_entry(id)).collect())
+    }
+
+    /// A column of the root's snapshot as text, by tenant.
+    async fn root_texts(
+        &self,
+        table: &TableName,
+        column: Option<&str>,
+    ) -> Result<BTreeMap<TenantId, Option<String>>> {
+        let columns = Some(column.map(str::to_owned).into_iter().collect());
+        let root = self.root()?;
         let mut batches = root.source.scan(table, &Scan { tenants: None, columns }).await?;
-        let mut names = BTreeMap::new();
+        let mut found = BTreeMap::new();
         while let Some(batch) = batches.next().await {
             let batch = batch?;
             let ids = texts(&batch, crate::model::TENANT_COLUMN);
-            let shown = name.map(|name| texts(&batch, name));
+            let shown = column.map(|column| texts(&batch, column));
             for (row, id) in ids.into_iter().enumerate() {
                 if let Some(id) = id {
-                    let name = shown.as_ref().and_then(|shown| shown[row].clone());
-                    names.insert(TenantId::new(id), name);
+                    let text = shown.as_ref().and_then(|shown| shown[row].clone());
+                    found.insert(TenantId::new(id), text);
                 }
             }
         }
-        Ok(names)
+        Ok(found)
     }
 
     /// Tables in which ids that are no tenants occur as a key: `'public.projects' of shard 'product'`.
@@ -365,7 +392,7 @@ impl Surveyed {
         let disputes = manifest.tables.iter().filter(is_disputed).map(|entry| {
             let (rows, table) = (entry.rows_disputed, &entry.table.name);
             format!(
-                "{rows} rows of '{table}' led to different tenants when the snapshot was taken: they are nobody's; live or not, they stay as they are"
+                "{rows} rows of '{table}' {DISPUTED}: they are nobody's; live or not, they stay as they are"
             )
         });
         ties.chain(disputes).collect()

@@ -1,10 +1,13 @@
 //! What happened, beside the rows: the body of an event, as it stands in the catalogue's shard.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::model::{PlanHash, TenantId};
+use crate::plan::estimate::Span;
 use crate::shard::EventRecord;
 
 /// An event of a plan.
@@ -70,16 +73,14 @@ pub enum What {
         /// Why.
         why: String,
     },
-    /// How long the rest was expected to take, in seconds.
+    /// How long the rest was expected to take, from then on.
     Estimated {
         /// After which ring.
         ring: String,
-        /// Seconds until all is done.
-        expected_s: u64,
-        /// At the least.
-        low_s: u64,
-        /// At the most.
-        high_s: u64,
+        /// Until all is done.
+        overall: Span,
+        /// Until each ring is done, by name.
+        rings: BTreeMap<String, Span>,
     },
     /// Somebody asked the run to end when what is at work is done.
     StopRequested,

@@ -143,3 +143,67 @@ fn comes_before(other: &Work<'_>, work: &Work<'_>, root: &ShardName, gated: bool
     };
     rank(other) < rank(work)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Gate;
+
+    fn shards() -> [ShardName; 3] {
+        ["catalogue", "identity", "product"].map(ShardName::new)
+    }
+
+    fn check(after: Option<&[&str]>) -> Check {
+        let text = match after {
+            None => "shard = 'product'\nsql = 'SELECT 1'".to_owned(),
+            Some(after) => format!("shard = 'product'\nsql = 'SELECT 1'\nafter = {after:?}"),
+        };
+        toml::from_str(&text).expect("a check")
+    }
+
+    /// `step: those before it`, by name.
+    fn shown(workflow: &Workflow) -> Result<Vec<String>, String> {
+        let shards = shards();
+        let graph = Graph::new(workflow, shards.iter(), &shards[0])?;
+        let line = |step: &Step| {
+            let before: Vec<&str> = step.after.iter().map(|at| graph.steps()[*at].name).collect();
+            format!("{}: {}", step.name, before.join(" "))
+        };
+        Ok(graph.steps().iter().map(line).collect())
+    }
+
+    #[test]
+    fn without_a_gate_the_catalogue_is_the_last() {
+        let mut workflow = Workflow::default();
+        assert_eq!(
+            shown(&workflow).expect("steps"),
+            ["identity: ", "product: ", "catalogue: identity product"]
+        );
+        workflow.checks.insert("x".to_owned(), check(None));
+        let steps = shown(&workflow).expect("steps");
+        assert_eq!(steps[2..], ["x: identity product", "catalogue: identity product x"]);
+    }
+
+    #[test]
+    fn with_a_gate_it_is_the_first() {
+        let gate = Some(Gate { column: "state".to_owned(), restoring: "restoring".to_owned() });
+        let mut workflow = Workflow { gate, ..Workflow::default() };
+        workflow.checks.insert("x".to_owned(), check(None));
+        workflow.shards_after.insert(ShardName::new("product"), ["identity".to_owned()].into());
+        assert_eq!(
+            shown(&workflow).expect("steps"),
+            ["catalogue: ", "identity: catalogue", "product: identity", "x: catalogue identity product"]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let with = |checks: &[(&str, &[&str])]| {
+            let checks = checks.iter().map(|(name, after)| ((*name).to_owned(), check(Some(after))));
+            shown(&Workflow { checks: checks.collect(), ..Workflow::default() }).expect_err("refused")
+        };
+        assert_eq!(with(&[("x", &["y"])]), "step 'x' comes after 'y', which is no step");
+        assert_eq!(with(&[("x", &["y"]), ("y", &["x"])]), "the steps 'x', 'y' wait for each other");
+        assert_eq!(with(&[("product", &[])]), "two steps are called 'product'");
+    }
+}

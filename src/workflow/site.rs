@@ -127,9 +127,12 @@ impl Site {
                 }
             }
         }
-        if graph.is_plain() && site.is_complete() && site.state == State::Restoring {
-            site.state = State::Open;
+        if graph.is_plain() && site.is_complete() {
+            // Without a gate the last commit opens it, whatever was said of it since.
             site.opened_at = committed.values().map(|(at, _)| *at).max();
+            if site.state == State::Restoring {
+                site.state = State::Open;
+            }
         }
         let failed = site.steps.iter().any(|(_, step)| matches!(step, StepState::Failed { .. }));
         match site.state {
@@ -255,6 +258,126 @@ impl State {
             Self::Open => "open",
             Self::Accepted => "accepted",
             Self::Reopened => "reopened",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::TenantShard;
+    use crate::workflow::Workflow;
+
+    const STEPS: [&str; 3] = ["catalogue", "product", "orphans"];
+
+    fn workflow() -> Workflow {
+        let text = "gate = { column = 'state', restoring = 'restoring' }\n\
+                    [checks.orphans]\nshard = 'product'\nsql = 'SELECT 1'";
+        toml::from_str(text).expect("a workflow")
+    }
+
+    fn shards() -> [ShardName; 2] {
+        ["catalogue", "product"].map(ShardName::new)
+    }
+
+    fn tenant() -> TenantPlan {
+        let shards = shards().map(|shard| TenantShard { shard, tables: vec![] });
+        TenantPlan { id: TenantId::new("7"), name: None, shards: shards.to_vec() }
+    }
+
+    fn event(number: u64, of_tenant: bool, what: What) -> Event {
+        let tenant = of_tenant.then(|| TenantId::new("7"));
+        Event { tenant, number, at: Timestamp::UNIX_EPOCH, run: String::new(), who: "anna".to_owned(), what }
+    }
+
+    fn fold(committed: usize, events: &[Event]) -> Site {
+        let (workflow, shards) = (workflow(), shards());
+        let graph = Graph::new(&workflow, shards.iter(), &shards[0]).expect("a graph");
+        let committed =
+            shards.iter().take(committed).map(|shard| (shard.clone(), (Timestamp::UNIX_EPOCH, 3)));
+        Site::fold(&tenant(), &graph, &committed.collect(), events.iter())
+    }
+
+    fn done() -> What {
+        What::StepDone { step: "orphans".to_owned(), result: "no rows".to_owned() }
+    }
+
+    fn failed(step: &str) -> What {
+        What::StepFailed { step: step.to_owned(), problem: "the service is away".to_owned() }
+    }
+
+    #[test]
+    fn a_site_goes_its_way() {
+        assert_eq!(fold(0, &[]).state, State::Planned);
+        assert_eq!(fold(1, &[]).state, State::Restoring);
+        assert_eq!(fold(2, &[event(1, true, failed("orphans"))]).state, State::Failed);
+        let mended = [event(1, true, failed("orphans")), event(2, true, done())];
+        assert_eq!(fold(2, &mended).state, State::Restoring);
+        assert!(fold(2, &mended).is_complete());
+        let opened = [event(1, true, done()), event(2, true, What::Opened)];
+        assert_eq!(fold(2, &opened).state, State::Open);
+        let accepted = What::Accepted { by: "Ana".to_owned(), note: String::new() };
+        let signed = [&opened[..], &[event(3, true, accepted)]].concat();
+        assert_eq!(fold(2, &signed).state, State::Accepted);
+    }
+
+    #[test]
+    fn a_part_of_a_shard_is_back_when_its_journal_says_so() {
+        let site =
+            fold(1, &[event(1, true, What::StepDone { step: "product".to_owned(), result: String::new() })]);
+        assert_eq!(site.step("product"), Some(&StepState::Waiting));
+        let site = fold(2, &[event(1, true, failed("product"))]);
+        assert!(matches!(site.step("product"), Some(StepState::Done { .. })), "it came back after all");
+        assert_eq!(site.state, State::Restoring);
+    }
+
+    #[test]
+    fn a_person_takes_a_site_out_and_in_again() {
+        let skip = What::Skipped { tenants: vec![TenantId::new("7")], note: String::new() };
+        let retry = What::Retried { tenants: vec![TenantId::new("7")] };
+        assert_eq!(fold(1, &[event(1, false, skip.clone())]).state, State::Skipped);
+        assert_eq!(fold(1, &[event(1, false, skip.clone()), event(2, false, retry)]).state, State::Restoring);
+        let open = [event(1, false, skip), event(1, true, done()), event(2, true, What::Opened)];
+        assert_eq!(fold(2, &open).state, State::Open, "who is back cannot be skipped");
+    }
+
+    /// Random events, each taken only if the site does not refuse it: whatever the order, a site is open only when all
+    /// its steps are done, and signed off only after that.
+    #[test]
+    fn only_legal_ways_are_gone() {
+        let by = || "Ana".to_owned();
+        let mut rng = fastrand::Rng::with_seed(7);
+        for _ in 0..2_000 {
+            let committed = rng.usize(0..=2);
+            let mut events: Vec<Event> = Vec::new();
+            for _ in 0..rng.usize(0..12) {
+                let step = STEPS[rng.usize(0..3)].to_owned();
+                let what = match rng.u8(0..7) {
+                    0 => What::StepBegun { step },
+                    1 => done(),
+                    2 => failed(&step),
+                    3 => What::Opened,
+                    4 => What::Accepted { by: by(), note: String::new() },
+                    5 => What::Reopened { by: by(), note: String::new() },
+                    _ => What::StepWaived { step: "orphans".to_owned(), note: String::new() },
+                };
+                if fold(committed, &events).refuses(&what).is_none() {
+                    events.push(event(events.len() as u64 + 1, true, what));
+                }
+            }
+            let site = fold(committed, &events);
+            let place = |wanted: fn(&What) -> bool| events.iter().position(|event| wanted(&event.what));
+            let opened = place(|what| matches!(what, What::Opened));
+            if site.state >= State::Open {
+                assert!(opened.is_some() && committed == 2 && site.is_complete(), "{events:?}");
+            }
+            if let Some(signed) = place(|what| matches!(what, What::Accepted { .. } | What::Reopened { .. }))
+            {
+                assert!(opened.is_some_and(|opened| opened < signed), "{events:?}");
+            }
+            if let Some(opened) = opened {
+                assert!(events[opened + 1..].iter().all(|event| event.what.step().is_none()), "{events:?}");
+            }
         }
     }
 }

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
 use tokio::sync::SemaphorePermit;
 
 use super::conduct::{Conductor, shard_of};
+use super::eta;
 use super::event::What;
 use super::graph::{Step, Work};
 use super::site::Site;
@@ -46,11 +48,13 @@ pub(super) async fn carry_out(conductor: &Conductor<'_>, tenant: &TenantPlan) ->
     // Never closed; without a permit nothing is done.
     let mut writing = conductor.writing.acquire().await.ok();
     conductor.control.go().await;
+    // Once begun, a site goes on whatever becomes of others.
+    let begins = !conductor.is_halted();
     let mut site = OneSite { conductor, tenant, done: BTreeMap::new() };
     let mut begun = BTreeSet::new();
     let mut running: FuturesUnordered<BoxFuture<'_, (usize, Done, Duration)>> = FuturesUnordered::new();
     loop {
-        let goes_on = writing_may_go_on(conductor, tenant);
+        let goes_on = begins && may_go_on(conductor, tenant);
         for (at, step) in conductor.graph.steps().iter().enumerate() {
             if goes_on && !begun.contains(&at) && site.is_ready(step) {
                 begun.insert(at);
@@ -69,13 +73,13 @@ pub(super) async fn carry_out(conductor: &Conductor<'_>, tenant: &TenantPlan) ->
     site.finish().await
 }
 
-fn writing_may_go_on(conductor: &Conductor<'_>, tenant: &TenantPlan) -> bool {
+fn may_go_on(conductor: &Conductor<'_>, tenant: &TenantPlan) -> bool {
     !conductor.control.is_stopping() && !conductor.control.is_skipped(&tenant.id)
 }
 
 /// Begins to read the rows of the part that comes first, before the site's turn.
 async fn first_part<'a>(conductor: &'a Conductor<'_>, tenant: &'a TenantPlan) -> Option<Ahead<'a>> {
-    if !writing_may_go_on(conductor, tenant) {
+    if conductor.is_halted() || !may_go_on(conductor, tenant) {
         return None;
     }
     let first =
@@ -116,7 +120,11 @@ async fn shard<'a>(
         None => conductor.replay.read_ahead(tenant, part).await,
     };
     let Ok(_slot) = conductor.slots.acquire().await else { return ShardStatus::NotStarted };
+    let began_at = Timestamp::now();
     let status = conductor.replay.part(tenant, part, ahead).await;
+    if let ShardStatus::Restored { .. } = status {
+        eta::took(conductor, tenant, step.name, part.bytes(), began_at);
+    }
     if let ShardStatus::AlreadyBack { .. } | ShardStatus::NotStarted = status {
         conductor.progress.advance(part.rows(), part.bytes());
     }
@@ -145,8 +153,12 @@ async fn other(conductor: &Conductor<'_>, tenant: &TenantPlan, step: &Step<'_>) 
         Ok(false) => return held(),
         Err(error) => return failed(&error),
     }
+    let began_at = Timestamp::now();
     let (status, what) = match work(conductor, tenant, step).await {
-        Ok(result) => (StepStatus::Done { result: result.clone() }, What::StepDone { step: name, result }),
+        Ok(result) => {
+            eta::took(conductor, tenant, step.name, 0, began_at);
+            (StepStatus::Done { result: result.clone() }, What::StepDone { step: name, result })
+        }
         Err(error) => (failed(&error), What::StepFailed { step: name, problem: error.chain() }),
     };
     match note(conductor, tenant, what).await {

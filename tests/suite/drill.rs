@@ -137,6 +137,11 @@ async fn what_is_kept_is_what_was_reported() {
     let states = sqlite(&folder.join("catalogue.db"), "SELECT id || ' ' || state FROM sites").await;
     assert_eq!(states.len(), 40);
     assert!(states.iter().all(|line| !line.ends_with(" restoring")), "{states:?}");
+    let predictions = report["score"]["predictions"].as_array().expect("predictions");
+    assert_eq!(predictions[0]["ring"], "canary", "{predictions:?}");
+    assert!(predictions[0]["expected_s"].as_f64() >= predictions[0]["low_s"].as_f64());
+    let html = fs::read_to_string(folder.join("report.html")).expect("the report");
+    assert!(victims.iter().all(|id| html.contains(*id)), "every site is in the report");
     let config = folder.join("reinstate.toml");
     let plan = folder.join("plan.json");
     let args = ["-c", config.to_str().expect("path"), "status", plan.to_str().expect("path"), "--json"];

@@ -36,6 +36,7 @@ mod keys;
 mod many_tables;
 mod media;
 mod memory;
+mod outside_view;
 mod ownership;
 mod pgbench;
 mod postgres {
@@ -51,6 +52,7 @@ mod printed;
 mod property;
 mod repair;
 mod rescue;
+mod rings;
 mod saas;
 mod snapshot_store {
     //! The snapshot store, from the outside: what goes in comes out, by tenant, and damage is told by its name.
@@ -64,5 +66,6 @@ mod snapshot_store {
 mod sites;
 mod snapshots;
 mod sqlite;
+mod steps;
 mod ties;
 mod tpcc;

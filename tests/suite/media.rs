@@ -25,9 +25,9 @@ const ODD: &str = "a b%2F#é";
 const LARGE: usize = (8 << 20) + 1;
 
 /// Every file below a folder, by path, with the hash of its bytes.
-type Tree = BTreeMap<String, String>;
+pub type Tree = BTreeMap<String, String>;
 
-fn tree(folder: &Path) -> Tree {
+pub fn tree(folder: &Path) -> Tree {
     let mut found = Tree::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(at) = folders.pop() {
@@ -46,7 +46,7 @@ fn tree(folder: &Path) -> Tree {
     found
 }
 
-fn write(folder: &Path, path: &str, bytes: &[u8]) {
+pub fn write(folder: &Path, path: &str, bytes: &[u8]) {
     let path = folder.join(path);
     fs::create_dir_all(path.parent().expect("folder")).expect("folders");
     fs::write(path, bytes).expect("file");

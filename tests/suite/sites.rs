@@ -7,11 +7,14 @@ const GATE: &str = "[gate]\ncolumn = \"state\"\nrestoring = \"restoring\"\n";
 
 on_both! {
     sqlite_a_gate_opens_when_all_is_done, postgres_a_gate_opens_when_all_is_done => a_gate_opens_when_all_is_done;
-    sqlite_a_gate_that_somebody_touched_stays, postgres_a_gate_that_somebody_touched_stays => a_gate_that_somebody_touched_stays;
+    sqlite_touched_gates_stay, postgres_touched_gates_stay => touched_gates_stay;
     sqlite_sites_survive_kills, postgres_sites_survive_kills => sites_survive_kills;
     sqlite_sites_are_skipped_and_retried, postgres_sites_are_skipped_and_retried => sites_are_skipped_and_retried;
     sqlite_a_run_is_stopped_and_paused, postgres_a_run_is_stopped_and_paused => a_run_is_stopped_and_paused;
-    sqlite_a_changed_configuration_is_refused, postgres_a_changed_configuration_is_refused => a_changed_configuration_is_refused;
+    sqlite_changed_configurations_are_refused, postgres_changed_configurations_are_refused => changed_configurations;
+    sqlite_a_bad_ring_is_the_last, postgres_a_bad_ring_is_the_last => a_bad_ring_is_the_last;
+    sqlite_a_ring_is_held, postgres_a_ring_is_held => a_ring_is_held;
+    sqlite_steps_are_waived, postgres_steps_are_waived => steps_are_waived;
     sqlite_impossible_gates_are_refused, postgres_impossible_gates_are_refused => impossible_gates_are_refused;
 }
 
@@ -62,15 +65,14 @@ fn closed(before: &Dump, victims: &[i64]) -> Dump {
     closed
 }
 
+/// `id state` of each tenant, sorted.
 fn states(world: &World) -> Vec<String> {
     let status = world.run(&["status", "plan.json", "--json"]).exits(0).json();
-    let sites = status["sites"].as_array().expect("sites").clone();
-    sites
-        .iter()
-        .map(|site| {
-            format!("{} {}", site["tenant"].as_str().expect("id"), site["state"].as_str().expect("state"))
-        })
-        .collect()
+    let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+    let line = |site: &serde_json::Value| format!("{} {}", text(&site["tenant"]), text(&site["state"]));
+    let mut lines: Vec<String> = status["sites"].as_array().expect("sites").iter().map(line).collect();
+    lines.sort();
+    lines
 }
 
 async fn a_gate_opens_when_all_is_done(kind: Kind) {
@@ -128,7 +130,7 @@ fn sign_off(world: &World, tenant: i64) {
     );
 }
 
-async fn a_gate_that_somebody_touched_stays(kind: Kind) {
+async fn touched_gates_stay(kind: Kind) {
     let world = world(kind, &format!("{GATE}{}", checks(kind))).await;
     let victims = &tenants()[..2];
     let (one, two) = (victims[0], victims[1]);
@@ -235,7 +237,7 @@ async fn a_run_is_stopped_and_paused(kind: Kind) {
     assert_eq!(world.dump().await, before);
 }
 
-async fn a_changed_configuration_is_refused(kind: Kind) {
+async fn changed_configurations(kind: Kind) {
     let world = world(kind, GATE).await;
     let victims = &tenants()[..2];
     world.delete(victims).await;
@@ -260,7 +262,7 @@ async fn a_changed_configuration_is_refused(kind: Kind) {
         wrong(&check("\"nobody\"")),
         format!("{prefix}step 'x' comes after 'nobody', which is no step")
     );
-    assert_eq!(wrong(&check("\"x\"")), format!("{prefix}the steps 'x' wait for each other"));
+    assert_eq!(wrong(&check("\"x\"")), format!("{prefix}the steps 'catalogue', 'x' wait for each other"));
     let two = "[checks.product]\nshard = \"product\"\nsql = \"SELECT 1\"\n";
     assert_eq!(wrong(two), format!("{prefix}two steps are called 'product'"));
     let away = "[checks.x]\nshard = \"elsewhere\"\nsql = \"SELECT 1\"\n";
@@ -282,4 +284,74 @@ async fn impossible_gates_are_refused(kind: Kind) {
         let expected = format!("error: unable to close the gate '{column}' of table '{table}': {why}\n");
         assert!(error.starts_with(&expected), "{error}");
     }
+}
+
+const RINGS: &str = "[rings]\nsizes = [1, 2]\n";
+
+/// Rows of these tenants in the catalogue.
+async fn back(world: &World, victims: &[i64]) -> usize {
+    let rows = world.rows("catalogue", "sites").await;
+    victims.iter().filter(|id| rows.iter().any(|row| row.contains(&format!("Site {id}")))).count()
+}
+
+async fn a_bad_ring_is_the_last(kind: Kind) {
+    let world = world(kind, &format!("{RINGS}{GATE}{}", checks(kind))).await;
+    let victims = &tenants()[..6];
+    let before = world.dump().await;
+    world.delete(victims).await;
+    world.sql("product", "INSERT INTO labels VALUES (900, 'broken')").await;
+    world.plan(victims).exits(0);
+    let run = world.apply(6).exits(5);
+    assert!(run.stderr.contains("ring 'canary': 1 tenants"), "{}", run.stderr);
+    assert!(run.stdout.contains("HELD: "), "{}", run.stdout);
+    assert_eq!(back(&world, victims).await, 1, "only the canary was tried, and is behind its gate");
+    world.sql("product", "DELETE FROM labels WHERE id = 900").await;
+    let run = world.apply(6).exits(0);
+    assert!(run.stderr.contains("after ring 'canary': the rest takes about "), "{}", run.stderr);
+    assert_eq!(world.dump().await, before);
+}
+
+async fn a_ring_is_held(kind: Kind) {
+    let world = world(kind, &format!("{RINGS}{GATE}")).await;
+    let victims = &tenants()[..6];
+    let before = world.dump().await;
+    world.delete(victims).await;
+    world.plan(victims).exits(0);
+    let apply = |ring: &str| world.run(&["apply", "plan.json", "--confirm", "6", "--hold-after-ring", ring]);
+    assert_eq!(
+        apply("first").exits(2).error(),
+        "error: unable to hold after ring 'first': the plan has no such ring\nhint: its rings: canary, few, rest"
+    );
+    assert_eq!(back(&world, victims).await, 0, "nothing was begun");
+    let run = apply("few").exits(4);
+    assert!(run.stdout.contains("HELD: as it was asked for (`apply` again goes on)"), "{}", run.stdout);
+    assert_eq!(back(&world, victims).await, 3);
+    world.apply(6).exits(0);
+    assert_eq!(world.dump().await, before);
+}
+
+async fn steps_are_waived(kind: Kind) {
+    let world = world(kind, &format!("{GATE}{}", checks(kind))).await;
+    let victims = &tenants()[..2];
+    let before = world.dump().await;
+    world.delete(victims).await;
+    world.sql("product", "INSERT INTO labels VALUES (900, 'broken')").await;
+    world.plan(victims).exits(0);
+    world.apply(2).exits(5);
+    let one = victims[0].to_string();
+    let waive = |step: &str| world.run(&["waive", "plan.json", &one, "--step", step, "--note", "looked at"]);
+    assert_eq!(
+        waive("product").exits(2).error(),
+        "error: unable to waive 'product': the plan has no such step\n\
+         hint: media, hooks and checks can be waived; `reinstate status PLAN --json` lists them"
+    );
+    waive("labels").exits(0);
+    world.apply(2).exits(5);
+    let states = states(&world);
+    assert_eq!(states, [format!("{} open", victims[0]), format!("{} failed", victims[1])]);
+    let error = format!("error: unable to waive a step of tenant '{one}': it is open, not being restored");
+    assert_eq!(waive("labels").exits(3).error(), error);
+    world.sql("product", "DELETE FROM labels WHERE id = 900").await;
+    world.apply(2).exits(0);
+    assert_eq!(world.dump().await, before);
 }

@@ -1,5 +1,5 @@
-//! Events: the table `reinstate_event` of the file itself, append-only. A number is taken once, so that nobody builds on
-//! what has changed meanwhile.
+//! Events: the table `reinstate_event` of the file itself, append-only. A number is taken once, so that nobody builds
+//! on what has changed meanwhile.
 
 use jiff::Timestamp;
 use sqlx::Row;

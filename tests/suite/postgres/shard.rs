@@ -206,8 +206,11 @@ async fn a_role_without_create_uses_the_journal_that_a_dba_made() {
     psql(&database, "create role porter login; grant usage on schema reinstate to porter");
     let porter = open_shard(&database.replace("postgres@", "porter@")).await;
     let error = porter.prepare_journal().await.expect_err("no INSERT yet");
-    assert_eq!(error.hints(), ["GRANT SELECT, INSERT ON TABLE reinstate.journal TO the role"]);
-    psql(&database, "grant select, insert on reinstate.journal to porter");
+    assert_eq!(
+        error.hints(),
+        ["GRANT SELECT, INSERT ON TABLE reinstate.journal, reinstate.event, reinstate.gate TO the role"]
+    );
+    psql(&database, "grant select, insert on reinstate.journal, reinstate.event, reinstate.gate to porter");
     porter.prepare_journal().await.expect("granted");
     assert!(porter.journal(&plan()).await.expect("journal").is_empty());
 }

@@ -295,6 +295,7 @@ async fn bring_back(config: &Config, victims: &BTreeSet<String>) -> Result<RowCo
         stop: stopped,
         dropped: PathBuf::new(),
         who: "the property test".to_owned(),
+        hold_after: None,
     };
     let outcome = restore::restore(config, &approved, &options, Arc::new(Silent)).await;
     let outcome = outcome.map_err(|error| format!("apply: {}", error.chain()))?;
