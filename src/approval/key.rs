@@ -1,5 +1,6 @@
 //! A private SSH key that approves a plan.
 
+use ssh_key::private::Ed25519Keypair;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey};
 
 use super::{NAMESPACE, Signers};
@@ -24,6 +25,19 @@ impl Key {
                 .hint("approve with an ed25519 key; a key on a token signs with ssh-keygen -Y sign (docs/approvals.md)"));
         }
         Ok(Self { key, name: name.to_owned() })
+    }
+
+    /// The key of a secret that nobody else knows; `name` is whose it is.
+    pub fn from_secret(secret: &[u8; 32], name: &str) -> Result<Self> {
+        let key = PrivateKey::new(Ed25519Keypair::from_seed(secret).into(), name)
+            .map_err(|error| Error::bug(format!("unable to make key '{name}'")).because(error))?;
+        Ok(Self { key, name: name.to_owned() })
+    }
+
+    /// The public key, as it stands in a file of allowed signers.
+    pub fn public(&self) -> Result<String> {
+        let text = self.key.public_key().to_openssh();
+        text.map_err(|error| Error::bug(format!("key '{}' cannot be written", self.name)).because(error))
     }
 
     /// Whether it takes a passphrase.

@@ -1,21 +1,29 @@
 //! `reinstate drill`: rehearse the accident and the rescue.
 
 use super::output::Output;
-use crate::drill::{self, Options};
+use crate::drill::{self, Ground, Options};
 use crate::error::{EXIT_DIFFERENCES, EXIT_OK, Error, Result};
 use crate::limits::JOBS_DEFAULT;
 use crate::model::DatabaseUrl;
 
 /// Rehearse: build a fleet, delete tenants by accident, bring them back, prove it, measure it
 #[derive(clap::Args)]
-#[command(after_help = "Without --shard everything happens in SQLite files in a temporary folder.
-Exit code 0: everything came back and nothing else changed.
+#[command(
+    after_help = "Without --fleet and --shard everything happens in SQLite files in a temporary folder.
+Exit code 0: everything came back and nothing else changed; 1: the drill's own proof found something wrong.
 
 Examples:
   reinstate drill
+  reinstate drill --fleet postgres        on PostgreSQL clusters that it starts, and removes at the end
   reinstate drill --shard postgres://postgres@localhost/postgres --scale 4
-  reinstate drill --victims 5 --keep      leaves databases, plan and certificates to look at")]
+  reinstate drill --chaos --json          kills what restores meanwhile; for a monthly job
+  reinstate drill --victims 5 --keep      leaves databases, plan and certificates to look at"
+)]
 pub struct Args {
+    /// Databases of the fleet: SQLite files, or throwaway PostgreSQL clusters (the server must be installed)
+    #[arg(long, value_name = "KIND", value_enum, default_value_t = Fleet::Sqlite, conflicts_with = "shard")]
+    fleet: Fleet,
+
     /// A PostgreSQL server on which the drill may create databases of its own
     #[arg(long, value_name = "URL")]
     shard: Option<String>,
@@ -40,9 +48,20 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = JOBS_DEFAULT)]
     jobs: usize,
 
+    /// Kill the restore at random moments and start it again; with --fleet postgres, crash its databases too
+    #[arg(long)]
+    chaos: bool,
+
     /// Leave databases and files behind
     #[arg(long)]
     keep: bool,
+}
+
+/// Databases of the fleet.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Fleet {
+    Sqlite,
+    Postgres,
 }
 
 pub async fn run(args: Args, output: &Output) -> Result<u8> {
@@ -50,17 +69,25 @@ pub async fn run(args: Args, output: &Output) -> Result<u8> {
         return Err(Error::usage(format!("unable to use --scale {}", args.scale))
             .hint("a number above 0, up to 1000"));
     }
-    let server = args.shard.as_deref().map(DatabaseUrl::parse).transpose()?;
+    let ground = match (&args.shard, args.fleet) {
+        (Some(url), _) => Ground::Server(DatabaseUrl::parse(url)?),
+        (None, Fleet::Sqlite) => Ground::Files,
+        (None, Fleet::Postgres) => Ground::Clusters,
+    };
+    let itself =
+        || std::env::current_exe().map_err(|error| Error::failed("unable to find itself").because(error));
+    let chaos = args.chaos.then(itself).transpose()?;
     let options = Options {
-        server,
+        ground,
         tenants: args.tenants,
         victims: args.victims,
         scale: args.scale,
         seed: args.seed,
         jobs: args.jobs,
         keep: args.keep,
+        chaos,
     };
     let report = drill::run(&options, output.progress()).await?;
     output.result(|| drill::text(&report), &report)?;
-    Ok(if report.is_good() { EXIT_OK } else { EXIT_DIFFERENCES })
+    Ok(if report.good { EXIT_OK } else { EXIT_DIFFERENCES })
 }

@@ -1,12 +1,14 @@
 //! The drill's own hands on a database: plain SQL, nothing of the engine.
 
+use futures::TryStreamExt;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, Row};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::fleet::{TableSpec, Value};
+use super::fleet::Value;
+use super::tables::TableSpec;
 use crate::error::{Error, Result};
 use crate::model::{DatabaseUrl, TenantId, row_hash};
 
@@ -101,6 +103,13 @@ impl Database {
         }
     }
 
+    /// The databases of a server whose names begin with a prefix.
+    pub async fn databases(&self, prefix: &str) -> Result<Vec<String>> {
+        let Self::Postgres(pool) = self else { return Ok(vec![]) };
+        let sql = "SELECT datname FROM pg_database WHERE starts_with(datname, $1)";
+        sqlx::query_scalar(sql).bind(format!("{prefix}_")).fetch_all(pool).await.map_err(wrong)
+    }
+
     /// Loads rows in bulk.
     pub async fn load(&self, table: &TableSpec, rows: &[Vec<Value>]) -> Result<()> {
         match self {
@@ -145,6 +154,16 @@ impl Database {
         }
     }
 
+    /// The first column of a query's rows, which is text; `{tenants}` stands for the tenants in it.
+    pub async fn texts(&self, sql: &str, tenants: &[TenantId]) -> Result<Vec<String>> {
+        let sql = AssertSqlSafe(self.of_tenants(sql));
+        match self {
+            Self::Postgres(pool) => sqlx::query_scalar(sql).bind(texts(tenants)).fetch_all(pool).await,
+            Self::Sqlite(pool) => sqlx::query_scalar(sql).bind(json(tenants)).fetch_all(pool).await,
+        }
+        .map_err(wrong)
+    }
+
     /// Hash of the rows that belong to `tenants`, or of all other rows.
     pub async fn hash(&self, table: &TableSpec, tenants: &[TenantId], theirs: bool) -> Result<RowsHash> {
         let filter = match (table.owned, theirs) {
@@ -162,24 +181,20 @@ impl Database {
         match self {
             Self::Postgres(pool) => {
                 let sql = format!("SELECT t::text FROM {} t WHERE {filter}", table.name);
-                let rows = sqlx::query(AssertSqlSafe(sql))
-                    .bind(texts(tenants))
-                    .fetch_all(pool)
-                    .await
-                    .map_err(wrong)?;
-                rows.iter().for_each(|row| add(row.get::<&str, _>(0)));
+                let mut rows = sqlx::query(AssertSqlSafe(sql)).bind(texts(tenants)).fetch(pool);
+                while let Some(row) = rows.try_next().await.map_err(wrong)? {
+                    add(row.get::<&str, _>(0));
+                }
             }
             Self::Sqlite(pool) => {
                 let columns: Vec<String> =
                     table.columns.iter().map(|column| format!("quote({column})")).collect();
                 let sql =
                     format!("SELECT {} FROM {} WHERE {filter}", columns.join(" || '|' || "), table.name);
-                let rows = sqlx::query(AssertSqlSafe(sql))
-                    .bind(json(tenants))
-                    .fetch_all(pool)
-                    .await
-                    .map_err(wrong)?;
-                rows.iter().for_each(|row| add(row.get::<&str, _>(0)));
+                let mut rows = sqlx::query(AssertSqlSafe(sql)).bind(json(tenants)).fetch(pool);
+                while let Some(row) = rows.try_next().await.map_err(wrong)? {
+                    add(row.get::<&str, _>(0));
+                }
             }
         }
         Ok(found)

@@ -1,10 +1,11 @@
 //! The synthetic fleet: sites of very different size, their rows interleaved as years of work would leave them.
 //! Pure and seeded: the same seed makes the same rows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use fastrand::Rng;
 
+use super::tables::{SERVICES, TABLES, TableSpec};
 use crate::model::TenantId;
 
 /// A value of the fleet.
@@ -24,99 +25,31 @@ pub enum Value {
     Bytes(Vec<u8>),
 }
 
-/// A table of the fleet.
-pub struct TableSpec {
-    /// The shard it is in.
-    pub shard: &'static str,
-    /// Its name.
-    pub name: &'static str,
-    /// Its columns.
-    pub columns: &'static [&'static str],
-    /// Which rows belong to the tenants `{tenants}` (a sub-select); `None` for shared tables.
-    pub owned: Option<&'static str>,
-    /// Rows at scale 1.
-    rows: usize,
-}
-
-const OF_PROJECT: &str = "project_id IN (SELECT id FROM projects WHERE site_id IN {tenants})";
-const OF_ISSUE: &str = "issue_id IN (SELECT id FROM issues WHERE project_id IN \
-                        (SELECT id FROM projects WHERE site_id IN {tenants}))";
-const OF_CHANGE: &str = "group_id IN (SELECT id FROM change_groups WHERE issue_id IN (SELECT id FROM issues \
-                         WHERE project_id IN (SELECT id FROM projects WHERE site_id IN {tenants})))";
-
-const fn spec(
-    shard: &'static str,
-    name: &'static str,
-    columns: &'static [&'static str],
-    owned: Option<&'static str>,
-    rows: usize,
-) -> TableSpec {
-    TableSpec { shard, name, columns, owned, rows }
-}
-
-/// All tables, parents first. `rows` of sites is the number of tenants.
-pub const TABLES: [TableSpec; 13] = [
-    spec("catalogue", "sites", &["id", "name", "host", "plan", "created_at"], Some("id IN {tenants}"), 0),
-    spec(
-        "identity",
-        "users",
-        &["id", "site_id", "email", "name", "active", "created_at"],
-        Some("site_id IN {tenants}"),
-        8_000,
-    ),
-    spec("identity", "groups", &["id", "site_id", "name"], Some("site_id IN {tenants}"), 2_000),
-    spec(
-        "identity",
-        "group_members",
-        &["group_id", "user_id"],
-        Some("group_id IN (SELECT id FROM groups WHERE site_id IN {tenants})"),
-        14_000,
-    ),
-    spec("identity", "sign_ins", &["site_id", "user_id", "day"], Some("site_id IN {tenants}"), 12_000),
-    spec("product", "projects", &["id", "site_id", "key", "name"], Some("site_id IN {tenants}"), 2_000),
-    spec(
-        "product",
-        "issues",
-        &[
-            "id",
-            "project_id",
-            "reporter_id",
-            "summary",
-            "status",
-            "estimate",
-            "fields",
-            "created_at",
-            "updated_at",
-        ],
-        Some(OF_PROJECT),
-        36_000,
-    ),
-    spec(
-        "product",
-        "comments",
-        &["id", "issue_id", "parent_id", "author_id", "body", "created_at"],
-        Some(OF_ISSUE),
-        60_000,
-    ),
-    spec("product", "attachments", &["id", "issue_id", "name", "size", "digest"], Some(OF_ISSUE), 16_000),
-    spec("product", "change_groups", &["id", "issue_id", "author_id", "created_at"], Some(OF_ISSUE), 36_000),
-    spec(
-        "product",
-        "change_items",
-        &["id", "group_id", "field", "old_value", "new_value"],
-        Some(OF_CHANGE),
-        56_000,
-    ),
-    spec("product", "labels", &["id", "name"], None, 40),
-    spec("product", "issue_labels", &["issue_id", "label_id"], Some(OF_ISSUE), 20_000),
-];
-
 /// One tenant of the fleet.
 pub struct Site {
     /// Its id.
     pub id: TenantId,
     name: String,
     host: String,
+    /// Which shard of each product it lives in.
+    place: usize,
+}
+
+/// What somebody of a site works at.
+#[derive(Clone)]
+pub struct Work {
+    /// The site.
+    pub site: TenantId,
+    /// A user of it.
+    pub user: i64,
+    /// The shard of its issues.
+    pub issues: &'static str,
+    /// An issue of it.
+    pub issue: i64,
+    /// The shard of its pages.
+    pub docs: &'static str,
+    /// A page of it, if it has any.
+    pub page: Option<i64>,
 }
 
 /// Who owns what; the rows themselves are made when asked for.
@@ -130,6 +63,8 @@ pub struct Fleet {
     /// Project of each issue, by id minus one.
     issue_project: Vec<usize>,
     change_issue: Vec<usize>,
+    space_site: Vec<usize>,
+    page_space: Vec<usize>,
     site_users: Vec<Vec<i64>>,
     scale: f64,
     seed: u64,
@@ -176,8 +111,10 @@ impl Fleet {
         let user_site = spread(rows("users"));
         let group_site = spread(rows("groups"));
         let project_site = spread(rows("projects"));
+        let space_site = spread(rows("spaces"));
         let issue_project = (0..rows("issues")).map(|_| rng.usize(..project_site.len())).collect::<Vec<_>>();
         let change_issue = (0..rows("change_groups")).map(|_| rng.usize(..issue_project.len())).collect();
+        let page_space = (0..rows("pages")).map(|_| rng.usize(..space_site.len())).collect();
         let mut site_users = vec![Vec::new(); tenants];
         for (index, site) in user_site.iter().enumerate() {
             site_users[*site].push(index as i64 + 1);
@@ -189,6 +126,8 @@ impl Fleet {
             project_site,
             issue_project,
             change_issue,
+            space_site,
+            page_space,
             site_users,
             scale,
             seed,
@@ -205,18 +144,60 @@ impl Fleet {
         victims
     }
 
-    /// An issue's id, its site and a user of that site, picked by chance among issues whose site passes `wanted`.
-    pub fn some_issue(
-        &self,
-        rng: &mut Rng,
-        wanted: impl Fn(&TenantId) -> bool,
-    ) -> Option<(i64, &TenantId, i64)> {
+    /// Something that a site whose id passes `wanted` works at, picked by chance.
+    pub fn some_work(&self, rng: &mut Rng, wanted: impl Fn(&TenantId) -> bool) -> Option<Work> {
         (0..1000).find_map(|_| {
             let issue = rng.usize(..self.issue_project.len());
             let site = self.project_site[self.issue_project[issue]];
-            let user = self.user_of(site, rng);
-            wanted(&self.sites[site].id).then(|| (issue as i64 + 1, &self.sites[site].id, user))
+            wanted(&self.sites[site].id).then_some(())?;
+            let page =
+                (0..self.page_space.len()).find(|page| self.space_site[self.page_space[*page]] == site);
+            Some(Work {
+                site: self.sites[site].id.clone(),
+                user: self.user_of(site, rng),
+                issues: self.shard("issues", site),
+                issue: issue as i64 + 1,
+                docs: self.shard("docs", site),
+                page: page.map(|page| page as i64 + 1),
+            })
         })
+    }
+
+    /// The shard of a service in which a site lives.
+    fn shard(&self, service: &str, site: usize) -> &'static str {
+        let shards = SERVICES.iter().find(|it| it.name == service).map_or(&[] as &[&str], |it| it.shards);
+        let turn = if service == "docs" { self.sites[site].place / 2 } else { self.sites[site].place };
+        shards.get(turn % shards.len().max(1)).copied().unwrap_or_default()
+    }
+
+    /// The shards that a row of a table goes to: that of its owner, or all.
+    pub fn shards_of(&self, table: &TableSpec, row: &[Value]) -> Vec<&'static str> {
+        match self.owner(table, row) {
+            Some(site) => vec![self.shard(table.service, site)],
+            None => table.shards().to_vec(),
+        }
+    }
+
+    /// The site of a product's row.
+    fn owner(&self, table: &TableSpec, row: &[Value]) -> Option<usize> {
+        let at = |column: usize| match row.get(column) {
+            Some(Value::Int(id)) => usize::try_from(id - 1).ok(),
+            _ => None,
+        };
+        let of_issue = |issue: usize| self.project_site[self.issue_project[issue]];
+        let of_page = |page: usize| self.space_site[self.page_space[page]];
+        match table.name {
+            "projects" => at(0).map(|project| self.project_site[project]),
+            "issues" => at(1).map(|project| self.project_site[project]),
+            "comments" | "attachments" | "change_groups" => at(1).map(of_issue),
+            "change_items" => at(1).map(|change| of_issue(self.change_issue[change])),
+            "issue_labels" => at(0).map(of_issue),
+            "spaces" => at(0).map(|space| self.space_site[space]),
+            "pages" => at(1).map(|space| self.space_site[space]),
+            "page_comments" => at(1).map(of_page),
+            "page_versions" => at(0).map(of_page),
+            _ => None,
+        }
     }
 
     /// The rows of a table, in the order in which they were written over the years.
@@ -241,6 +222,11 @@ impl Fleet {
                 // Few days: equal rows do occur.
                 let day = Value::Text(format!("2026-10-{:02}", rng.u8(1..=9)));
                 vec![self.id_of(self.user_site[user]), id(user), day]
+            }),
+            "permissions" => self.times(count, |i| {
+                let product = Value::Text(["issues", "docs"][rng.usize(..2)].into());
+                let may = Value::Text(["read", "write", "administer"][rng.usize(..3)].into());
+                vec![id(i), id(rng.usize(..self.group_site.len())), product, may]
             }),
             "projects" => self.each(&self.project_site, |i, site| {
                 vec![id(i), self.id_of(site), Value::Text(format!("P{i}")), words(rng, 2)]
@@ -273,6 +259,24 @@ impl Fleet {
                 rng.shuffle(&mut pairs);
                 pairs.into_iter().map(|(issue, label)| vec![id(issue), id(label)]).collect()
             }
+            "spaces" => self.each(&self.space_site, |i, site| {
+                vec![id(i), self.id_of(site), Value::Text(format!("S{i}")), words(rng, 2)]
+            }),
+            "pages" => self.pages(rng),
+            "page_versions" => {
+                let mut versions = HashMap::new();
+                self.times(count, |_| {
+                    let page = rng.usize(..self.page_space.len());
+                    let number = versions.entry(page).and_modify(|number| *number += 1).or_insert(1);
+                    let length = 20 + rng.usize(..60);
+                    vec![id(page), Value::Int(*number), words(rng, length), instant(rng)]
+                })
+            }
+            "page_comments" => self.times(count, |i| {
+                let page = rng.usize(..self.page_space.len());
+                let author = self.user_of(self.space_site[self.page_space[page]], rng);
+                vec![id(i), id(page), Value::Int(author), words(rng, 8)]
+            }),
             _ => Vec::new(),
         }
     }
@@ -319,7 +323,7 @@ impl Fleet {
 
     /// Comments; some answer an earlier one of the same issue.
     fn comments(&self, count: usize, rng: &mut Rng) -> Vec<Vec<Value>> {
-        let mut last: std::collections::HashMap<usize, i64> = std::collections::HashMap::new();
+        let mut last: HashMap<usize, i64> = HashMap::new();
         self.times(count, |i| {
             let issue = rng.usize(..self.issue_project.len());
             let parent = last.get(&issue).filter(|_| i % 2 == 0).map_or(Value::Null, |id| Value::Int(*id));
@@ -333,6 +337,18 @@ impl Fleet {
                 words(rng, length),
                 instant(rng),
             ]
+        })
+    }
+
+    /// Pages; most stand below an earlier one of the same space.
+    fn pages(&self, rng: &mut Rng) -> Vec<Vec<Value>> {
+        let mut last: HashMap<usize, i64> = HashMap::new();
+        self.each(&self.page_space, |i, space| {
+            let parent = last.get(&space).filter(|_| i % 3 != 0).map_or(Value::Null, |id| Value::Int(*id));
+            last.insert(space, i as i64 + 1);
+            let author = self.user_of(self.space_site[space], rng);
+            let (own, space) = (Value::Int(i as i64 + 1), Value::Int(space as i64 + 1));
+            vec![own, space, parent, words(rng, 3), Value::Int(author), instant(rng)]
         })
     }
 
@@ -366,7 +382,7 @@ fn site(number: usize, rng: &mut Rng) -> Site {
     );
     let name = format!("{} {}", ADJECTIVES[rng.usize(..12)], NOUNS[rng.usize(..12)]);
     let host = format!("{}-{number}.example.net", name.replace(' ', "-"));
-    Site { id: TenantId::new(id), name: format!("{name} {number}"), host }
+    Site { id: TenantId::new(id), name: format!("{name} {number}"), host, place: rng.usize(..4) }
 }
 
 fn site_row(site: &Site, rng: &mut Rng) -> Vec<Value> {
@@ -376,6 +392,7 @@ fn site_row(site: &Site, rng: &mut Rng) -> Vec<Value> {
         Value::Text(site.name.clone()),
         Value::Text(site.host.clone()),
         Value::Text(plan.into()),
+        Value::Text(["live", "live", "live", "trial", "read-only"][rng.usize(..5)].into()),
         instant(rng),
     ]
 }
@@ -427,6 +444,13 @@ mod tests {
     fn the_default_fleet_has_at_least_200_000_rows_and_is_the_same_for_the_same_seed() {
         let fleet = Fleet::new(500, 1.0, 7);
         let rows: usize = TABLES.iter().map(|table| fleet.rows(table).len()).sum();
+        for table in &TABLES {
+            let mut used: BTreeSet<&str> = BTreeSet::new();
+            for row in fleet.rows(table) {
+                used.extend(fleet.shards_of(table, &row));
+            }
+            assert_eq!(used, table.shards().iter().copied().collect(), "{}", table.name);
+        }
         assert!(rows >= 200_000, "{rows}");
         let again = Fleet::new(500, 1.0, 7);
         for table in &TABLES {

@@ -1,51 +1,63 @@
-//! The drill: a synthetic fleet, the accident, the rescue, and a measured report. Rehearses the whole job with the
-//! same code and the same files that an incident would use.
+//! The drill: a synthetic fleet, the accident, the rescue, and a measured report. Plays the whole incident with the
+//! same code and the same files that a real one would use.
 //!
 //! ```text
-//! build ─► snapshot ─► neighbours write ─► ACCIDENT ─► mirror ─► detect ─► plan ─► apply ─► verify ─► proof
-//!                      └──────────── go on writing, to shard and mirror alike ────────────┘
+//! build ─► snapshot ─► neighbours write ─► ACCIDENT ─► mirror ─► detect ─► plan ─► approve ─► apply ─► verify
+//!                      └─ go on writing, to shard and mirror alike ─┘                   sign off ─► proof ◄─┘
 //! ```
 //!
-//! The proof is the drill's own (see [`proof`]): it reads rows with plain SQL and trusts no number of the engine.
+//! The proof is the drill's own (see [`proof`]): it reads rows with plain SQL, files and flags, and trusts no number of
+//! the engine.
 
+mod chaos;
+mod cluster;
 mod database;
+mod files;
+mod flags;
 mod fleet;
 mod neighbours;
 mod proof;
 mod report;
+mod rescue;
+mod rules;
+mod score;
+mod server;
 mod stage;
+mod tables;
+mod watch;
 
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::limits::MEMORY_BYTES_DEFAULT;
-use crate::memory::Memory;
-use crate::model::{DatabaseUrl, ShardName, TenantId};
-use crate::plan::{Request, rails};
+use crate::model::TenantId;
 use crate::progress::Progress;
 use crate::snapshot::{self, CreateOptions, Store};
 use crate::source::live;
-use crate::survey::{Look, Pick, Survey};
-use crate::verify::certificate::Certificate;
-use crate::{replay, restore};
 
+use files::Media;
+use flags::FlagService;
 use fleet::Fleet;
 use neighbours::Neighbours;
+use proof::Before;
+use rescue::{Tools, rescue, timed};
 use stage::Stage;
+use watch::Watch;
 
 pub use report::{DrillReport, text};
+pub use stage::Ground;
 
 /// What to rehearse.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// A PostgreSQL server; SQLite files in a temporary folder if there is none.
-    pub server: Option<DatabaseUrl>,
+    /// Where the fleet's databases are.
+    pub ground: Ground,
     /// Tenants of the fleet.
     pub tenants: usize,
     /// Tenants that are deleted.
@@ -58,6 +70,19 @@ pub struct Options {
     pub jobs: usize,
     /// Leaves everything behind to look at.
     pub keep: bool,
+    /// This program applies the plan, and is killed meanwhile; clusters crash.
+    pub chaos: Option<PathBuf>,
+}
+
+/// What the drill is played with.
+pub struct Scene<'a> {
+    options: &'a Options,
+    stage: &'a Stage,
+    media: &'a Media,
+    flags: &'a FlagService,
+    victims: &'a [TenantId],
+    /// Whom to tell about each tenant: CSV.
+    contacts: &'a str,
 }
 
 /// How long each part took.
@@ -80,16 +105,26 @@ pub async fn run(options: &Options, progress: Arc<dyn Progress>) -> Result<Drill
         ))
         .hint("--victims from 1 to --tenants minus 1"));
     }
-    let stage = Stage::set(options.server.as_ref()).await?;
-    let result = rehearse(options, &stage, progress).await;
-    let kept = stage.strike(options.keep || result.is_err()).await?;
+    let interrupted =
+        || Error::interrupted("the drill was interrupted").hint("run it again; nothing is left of it");
+    let stage = tokio::select! {
+        stage = Stage::set(&options.ground) => stage?,
+        _ = tokio::signal::ctrl_c() => return Err(interrupted()),
+    };
+    let result = tokio::select! {
+        result = rehearse(options, &stage, progress) => result,
+        _ = tokio::signal::ctrl_c() => Err(interrupted()),
+    };
+    let failed = result.as_ref().is_err_and(|error| error.kind() != Kind::Interrupted);
+    let kept = stage.strike(options.keep, failed).await?;
     match result {
         Ok(mut report) => {
-            report.kept = kept.map(|folder| folder.display().to_string());
+            report.kept = kept.as_ref().map(|kept| kept.folder.display().to_string());
+            report.to_stop = kept.map(|kept| kept.farewell).unwrap_or_default();
             Ok(report)
         }
         Err(error) => Err(match kept {
-            Some(folder) => error.hint(format!("the drill's files are kept in '{}'", folder.display())),
+            Some(kept) => error.hint(format!("the drill's files are kept in '{}'", kept.folder.display())),
             None => error,
         }),
     }
@@ -99,127 +134,93 @@ async fn rehearse(options: &Options, stage: &Stage, progress: Arc<dyn Progress>)
     let mut times = Times::default();
     let fleet = Fleet::new(options.tenants, options.scale, options.seed);
     let victims = fleet.choose_victims(options.victims, options.seed);
+    let (media, flags) = (Media::new(stage.folder()), FlagService::start(&fleet, options.seed).await?);
+    let contacts = contacts(&fleet);
+    let scene =
+        Scene { options, stage, media: &media, flags: &flags, victims: &victims, contacts: &contacts };
 
     progress.note(&format!("building a fleet of {} tenants", options.tenants));
-    let begun_at = Instant::now();
-    let rows_built = stage.build(&fleet, progress.as_ref()).await?;
-    times.build = begun_at.elapsed();
+    let rows_built = timed(&mut times.build, async {
+        media.build(&fleet, options.seed)?;
+        stage.build(&fleet, progress.as_ref()).await
+    })
+    .await?;
+    let keys = rules::make_keys(stage)?;
+    stage.write_file("contacts.csv", &contacts)?;
 
     progress.note("taking a snapshot of every shard");
-    let config = stage.write_config().await?;
+    let config = stage.write_config(&flags.url()).await?;
     let store = Store::open(config.store.as_deref().unwrap_or_default())?;
-    let before = proof::victims_rows(stage, &victims).await?;
-    let begun_at = Instant::now();
-    take_snapshots(&config, &store, options.jobs, progress.as_ref()).await?;
-    times.snapshot = begun_at.elapsed();
+    timed(&mut times.snapshot, take_snapshots(&config, &store, options.jobs, progress.as_ref())).await?;
 
     let mut neighbours = Neighbours::new(&fleet, &victims, options.seed);
-    neighbours.write(stage, None, 200).await?;
+    neighbours.write(stage, WRITES_BESIDE).await?;
+    let before = Before::look(&scene).await?;
     let deleted_at = Timestamp::now();
-    progress.note(&format!("the accident: one script deletes {} tenants", victims.len()));
-    let rows_lost = stage.delete(&victims).await?;
-    neighbours.write(stage, None, 200).await?;
+    progress.note(&format!("the accident: one script deletes {} tenants everywhere", victims.len()));
+    let lost = accident(&scene).await?;
+    neighbours.write(stage, WRITES_BESIDE).await?;
 
     let mirror = stage.mirror().await?;
-    let working = neighbours.keep_writing(stage, &mirror)?;
-    let rescued = rescue(options, stage, &config, &store, deleted_at, progress.clone(), &mut times).await;
-    let work = working.stop().await?;
-    let Rescue { outcome, certificates, detected } = rescued?;
+    let working = neighbours.keep_writing(&scene, &mirror, options.chaos.is_some())?;
+    tokio::time::sleep(IDLE).await;
+    let watching = Watch::begin(&scene)?;
+    let tools = Tools {
+        config: &config,
+        store: &store,
+        keys: &keys,
+        open: watching.open(),
+        working: &working,
+        progress: progress.clone(),
+    };
+    let rescued = rescue(&scene, tools, deleted_at).await;
+    let mut work = working.stop().await?;
+    let rescued = rescued?;
+    let gates = watching.end().await?;
 
-    progress.note("comparing every row by plain SQL");
-    let proof = proof::compare(stage, &mirror, &victims, &before).await?;
+    progress.note("comparing every row, file and flag");
+    let uploads = std::mem::take(&mut work.uploads);
+    let mut proof = proof::compare(&scene, &mirror, before, uploads).await?;
+    proof.gates = gates;
     mirror.close().await;
-    Ok(report::assemble(report::Facts {
-        options,
-        stage,
-        fleet: &fleet,
-        victims: &victims,
-        rows_built,
-        rows_lost,
-        detected,
-        outcome,
-        certificates,
-        work,
-        proof,
-        times,
-    }))
+    times = Times { build: times.build, snapshot: times.snapshot, ..rescued.times };
+    Ok(report::assemble(&scene, report::Facts { rows_built, lost, rescued, work, proof, times }))
 }
 
-struct Rescue {
-    outcome: replay::Outcome,
-    certificates: Vec<Certificate>,
-    detected: Vec<TenantId>,
+/// Writes of the neighbours between the snapshot and the accident, and after it.
+const WRITES_BESIDE: usize = 200;
+/// How long the neighbours' writes are measured while nothing else goes on.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// What the accident took.
+#[derive(Clone, Copy, Debug)]
+struct Lost {
+    rows: u64,
+    files: u64,
+    flags: u64,
 }
 
-/// What an incident task force does, step by step, with the files it would have.
-async fn rescue(
-    options: &Options,
-    stage: &Stage,
-    config: &Config,
-    store: &Store,
-    deleted_at: Timestamp,
-    progress: Arc<dyn Progress>,
-    times: &mut Times,
-) -> Result<Rescue> {
-    progress.note("detecting who is gone");
-    let begun_at = Instant::now();
-    let pick = Pick::At(Some(deleted_at));
-    let damaged = Survey::open(config, store, &pick, Memory::default()).await?.damage(Look::Counts).await?;
-    let detected: Vec<TenantId> =
-        damaged.into_iter().filter(|tenant| tenant.deleted).map(|tenant| tenant.id).collect();
-    stage.write_file("tenants.txt", &detected.iter().map(|id| format!("{id}\n")).collect::<String>())?;
-    times.detect = begun_at.elapsed();
+/// One script with the wrong ids goes through every store.
+async fn accident(scene: &Scene<'_>) -> Result<Lost> {
+    let rows = scene.stage.delete(scene.victims).await?;
+    let files = scene.media.delete(scene.victims)?;
+    Ok(Lost { rows, files, flags: scene.flags.delete(scene.victims) })
+}
 
-    progress.note("planning");
-    let begun_at = Instant::now();
-    let request = Request {
-        tenants: detected.clone(),
-        urgent: Vec::new(),
-        tenants_max: detected.len().max(crate::limits::TENANTS_MAX_DEFAULT),
-        reason: Some("drill".into()),
-        into: Default::default(),
-        allow_dropped: false,
-        on_conflict: crate::plan::Policy::Fail,
-        tombstones: Default::default(),
-        constraints: Default::default(),
-        repair: None,
-        author: None,
-        memory: Memory::default(),
-    };
-    let plan = restore::dry_run(config, store, &pick, &request, progress.as_ref()).await?;
-    stage.write_file("plan.json", &plan.to_json()?)?;
-    times.plan = begun_at.elapsed();
-
-    progress.note("restoring, while the neighbours go on writing");
-    let begun_at = Instant::now();
-    let approved = rails::approve(plan, Some(detected.len()), &Default::default())?;
-    let (_running, stop) = watch::channel(false);
-    let dropped = stage.folder().join("plan.dropped");
-    let (jobs, memory, verify) = (options.jobs, Memory::default(), replay::VerifyAt::BeforeCommit);
-    let settings = replay::Options {
-        jobs,
-        memory,
-        verify,
-        stop,
-        dropped,
-        who: "the drill".to_owned(),
-        hold_after: None,
-    };
-    let outcome = restore::restore(config, &approved, &settings, progress.clone()).await?;
-    times.apply = begun_at.elapsed();
-
-    progress.note("verifying, independently of what wrote");
-    let begun_at = Instant::now();
-    let certificates =
-        restore::prove(config, approved.plan(), |_| true, jobs, memory, progress.as_ref()).await?;
-    let folder: PathBuf = stage.folder().join("certificates");
-    for certificate in &certificates {
-        certificate.write(&folder)?;
+/// Whom a customer is reached by; known outside the restored data.
+fn contacts(fleet: &Fleet) -> String {
+    let mut out = "tenant,contact\n".to_owned();
+    for site in &fleet.sites {
+        let _ = writeln!(out, "{},{}", site.id, contact(&site.id));
     }
-    times.verify = begun_at.elapsed();
-    Ok(Rescue { outcome, certificates, detected })
+    out
 }
 
+/// A contact looks after several sites.
+fn contact(tenant: &TenantId) -> String {
+    let first = tenant.as_str().chars().next().unwrap_or('0');
+    format!("customer-{first}@example.net")
+}
 async fn take_snapshots(
     config: &Config,
     store: &Store,
@@ -232,13 +233,6 @@ async fn take_snapshots(
         snapshot::create(store, name, source.as_ref(), &settings.tenancy, &options, progress).await?;
     }
     Ok(())
-}
-
-/// The names of the drill's shards, in the order of building.
-const SHARDS: [&str; 3] = ["catalogue", "identity", "product"];
-
-fn shard_name(name: &str) -> ShardName {
-    ShardName::new(name)
 }
 
 /// Seconds with two decimals, for people.

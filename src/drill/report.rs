@@ -4,24 +4,23 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::fleet::Fleet;
+use super::chaos::Chaos;
 use super::neighbours::Work;
 use super::proof::Proof;
-use super::stage::Stage;
-use super::{Options, Times, seconds};
-use crate::model::TenantId;
-use crate::replay::{Outcome, ShardStatus};
+use super::rescue::Rescue;
+use super::score::Score;
+use super::tables::SHARDS;
+use super::{Lost, Scene, Times, seconds};
 use crate::report::format::{bytes, count};
-use crate::verify::certificate::Certificate;
-
-/// The incident's best rate in April 2022, tenants an hour (771 sites in three days).
-const TENANTS_PER_HOUR_2022: f64 = 10.7;
+use crate::workflow::{Site, State, StepState};
 
 /// The drill's result.
 #[derive(Clone, Debug, Serialize)]
 pub struct DrillReport {
     /// The version of this format.
     pub format: u32,
+    /// Whether everything came back and nothing else changed.
+    pub good: bool,
     /// Kind of the databases.
     pub database: String,
     /// Seed of fleet and accident.
@@ -34,10 +33,16 @@ pub struct DrillReport {
     pub victims: usize,
     /// Rows deleted.
     pub rows_lost: u64,
+    /// Media files deleted.
+    pub files_lost: u64,
+    /// Feature flags deleted.
+    pub flags_lost: u64,
     /// Whether detection found exactly the victims.
     pub detected_exactly: bool,
-    /// Tenants restored, verified before commit.
+    /// Tenants restored with all their steps, and served.
     pub restored: usize,
+    /// Tenants that their contacts have signed off.
+    pub signed_off: usize,
     /// Rows restored.
     pub rows_restored: u64,
     /// Bytes restored, in wire form.
@@ -48,17 +53,17 @@ pub struct DrillReport {
     pub problems: Vec<String>,
     /// The drill's own comparison.
     pub proof: Proof,
-    /// Writes of the neighbours while tenants came back.
-    pub neighbour_writes: u64,
-    /// The slowest of them, in milliseconds.
-    pub neighbour_slowest_ms: u64,
+    /// What the drill is about.
+    pub score: Score,
+    /// What was done to the engine and the databases meanwhile.
+    pub chaos: Option<Chaos>,
     /// Seconds: building the fleet.
     pub build_s: f64,
     /// Seconds: snapshots of all shards.
     pub snapshot_s: f64,
     /// Seconds: detection.
     pub detect_s: f64,
-    /// Seconds: dry run.
+    /// Seconds: dry run and approvals.
     pub plan_s: f64,
     /// Seconds: restore.
     pub apply_s: f64,
@@ -66,186 +71,205 @@ pub struct DrillReport {
     pub verify_s: f64,
     /// Where everything is kept, if it is.
     pub kept: Option<String>,
+    /// How to stop the servers that were left running.
+    pub to_stop: Vec<String>,
 }
 
 /// What the report is made of.
-pub(super) struct Facts<'a> {
-    pub(super) options: &'a Options,
-    pub(super) stage: &'a Stage,
-    pub(super) fleet: &'a Fleet,
-    pub(super) victims: &'a [TenantId],
+pub(super) struct Facts {
     pub(super) rows_built: u64,
-    pub(super) rows_lost: u64,
-    pub(super) detected: Vec<TenantId>,
-    pub(super) outcome: Outcome,
-    pub(super) certificates: Vec<Certificate>,
+    pub(super) lost: Lost,
+    pub(super) rescued: Rescue,
     pub(super) work: Work,
     pub(super) proof: Proof,
     pub(super) times: Times,
 }
 
-pub(super) fn assemble(facts: Facts<'_>) -> DrillReport {
-    let bytes_of = |status: &ShardStatus| match status {
-        ShardStatus::Restored { bytes, .. } => *bytes,
-        _ => 0,
-    };
-    let outcome = &facts.outcome;
-    let mut detected = facts.detected;
+pub(super) fn assemble(scene: &Scene<'_>, facts: Facts) -> DrillReport {
+    let Facts { rows_built, lost, rescued, work, proof, times } = facts;
+    let mut detected = rescued.detected;
     detected.sort();
-    DrillReport {
-        format: 1,
-        database: facts.stage.kind().into(),
-        seed: facts.options.seed,
-        tenants: facts.fleet.sites.len(),
-        rows: facts.rows_built,
-        victims: facts.victims.len(),
-        rows_lost: facts.rows_lost,
-        detected_exactly: detected == facts.victims,
-        restored: outcome.back(),
-        rows_restored: outcome.rows_written(),
-        bytes_restored: outcome
-            .tenants
-            .iter()
-            .flat_map(|tenant| &tenant.shards)
-            .map(|s| bytes_of(&s.status))
-            .sum(),
-        verified: facts.certificates.iter().filter(|certificate| certificate.equal).count(),
-        problems: outcome
-            .tenants
-            .iter()
-            .filter(|tenant| !tenant.is_back())
-            .map(|tenant| tenant.line())
-            .collect(),
-        proof: facts.proof,
-        neighbour_writes: facts.work.writes,
-        neighbour_slowest_ms: u64::try_from(facts.work.slowest.as_millis()).unwrap_or(u64::MAX),
-        build_s: facts.times.build.as_secs_f64(),
-        snapshot_s: facts.times.snapshot.as_secs_f64(),
-        detect_s: facts.times.detect.as_secs_f64(),
-        plan_s: facts.times.plan.as_secs_f64(),
-        apply_s: facts.times.apply.as_secs_f64(),
-        verify_s: facts.times.verify.as_secs_f64(),
+    let sites = &rescued.standing.sites;
+    let journalled = || rescued.standing.journals.iter().flat_map(|(_, entries)| entries);
+    let mut report = DrillReport {
+        format: 2,
+        good: false,
+        database: scene.stage.kind().into(),
+        seed: scene.options.seed,
+        tenants: scene.options.tenants,
+        rows: rows_built,
+        victims: scene.victims.len(),
+        rows_lost: lost.rows,
+        files_lost: lost.files,
+        flags_lost: lost.flags,
+        detected_exactly: detected == scene.victims,
+        restored: sites.iter().filter(|site| site.state >= State::Open).count(),
+        signed_off: sites.iter().filter(|site| site.state == State::Accepted).count(),
+        rows_restored: journalled().map(|entry| entry.rows).sum(),
+        bytes_restored: journalled().map(|entry| entry.bytes).sum(),
+        verified: rescued.certificates.iter().filter(|certificate| certificate.equal).count(),
+        problems: sites.iter().filter_map(problem).collect(),
+        score: Score::new(rescued.begun_at, sites, &rescued.standing.events, work),
+        chaos: rescued.chaos,
+        proof,
+        build_s: times.build.as_secs_f64(),
+        snapshot_s: times.snapshot.as_secs_f64(),
+        detect_s: times.detect.as_secs_f64(),
+        plan_s: times.plan.as_secs_f64(),
+        apply_s: times.apply.as_secs_f64(),
+        verify_s: times.verify.as_secs_f64(),
         kept: None,
+        to_stop: vec![],
+    };
+    report.good = report.is_good();
+    report
+}
+
+/// Why a site is not served.
+fn problem(site: &Site) -> Option<String> {
+    if site.state >= State::Open {
+        return None;
     }
+    let failed = site.steps.iter().find_map(|(name, state)| match state {
+        StepState::Failed { problem, .. } => Some(format!(", step '{name}': {problem}")),
+        _ => None,
+    });
+    Some(format!("site {} is {}{}", site.tenant, site.state.name(), failed.unwrap_or_default()))
 }
 
 impl DrillReport {
     /// Whether everything came back and nothing else changed.
     pub fn is_good(&self) -> bool {
+        let all = [self.restored, self.signed_off, self.verified];
         self.detected_exactly
-            && self.restored == self.victims
-            && self.verified == self.victims
+            && all.iter().all(|count| *count == self.victims)
             && self.rows_restored == self.rows_lost
             && self.proof.holds()
-    }
-
-    /// From "who is gone?" to the last verified tenant, in seconds.
-    pub fn recovery_s(&self) -> f64 {
-        self.detect_s + self.plan_s + self.apply_s + self.verify_s
     }
 }
 
 /// The report in words.
 pub fn text(report: &DrillReport) -> String {
     let time = |value: f64| seconds(std::time::Duration::from_secs_f64(value));
-    let mut out = String::new();
-    let _ = writeln!(out, "DRILL REPORT ({}, seed {})\n", report.database, report.seed);
-    let _ = writeln!(
-        out,
-        "The fleet       {} tenants in 3 shards (catalogue, identity, product), {} rows; snapshot of all in {}",
-        report.tenants,
-        count(report.rows),
-        time(report.snapshot_s)
+    let mut out = format!("DRILL REPORT ({}, seed {})\n\n", report.database, report.seed);
+    let mut line = |name: &str, text: String| {
+        let _ = writeln!(out, "{name:<16}{text}");
+    };
+    line(
+        "The fleet",
+        format!(
+            "{} sites in {} shards (catalogue, identity, two products), {} rows; media files; a service of feature flags",
+            report.tenants,
+            SHARDS.len(),
+            count(report.rows),
+        ),
     );
-    let _ = writeln!(
-        out,
-        "The accident    one script hard-deleted {} tenants: {} rows gone; the others went on writing",
-        report.victims,
-        count(report.rows_lost)
+    line(
+        "The accident",
+        format!(
+            "one script deleted {} sites everywhere: {} rows, {} files, {} flags; the others went on working",
+            report.victims,
+            count(report.rows_lost),
+            count(report.files_lost),
+            count(report.flags_lost)
+        ),
     );
-    let _ = writeln!(
-        out,
-        "Who was gone    found by comparing the live shards with the snapshot: {}",
-        if report.detected_exactly { "exactly the deleted tenants" } else { "NOT the deleted tenants" }
-    );
-    let _ = writeln!(
-        out,
-        "What came back  {} of {} tenants, {} rows, {}, each read back and compared before its commit",
-        report.restored,
-        report.victims,
-        count(report.rows_restored),
-        bytes(report.bytes_restored)
+    let found = if report.detected_exactly { "exactly the deleted sites" } else { "NOT the deleted sites" };
+    line("Who was gone", format!("found by comparing the live shards with the snapshots: {found}"));
+    line(
+        "What came back",
+        format!(
+            "{} of {} sites, {} rows, {}, each read back and compared before its commit; behind closed gates until whole",
+            report.restored,
+            report.victims,
+            count(report.rows_restored),
+            bytes(report.bytes_restored)
+        ),
     );
     for problem in &report.problems {
-        let _ = writeln!(out, "                {problem}");
+        line("", problem.clone());
     }
+    line("Who said so", "the plan was signed by two others than its author".to_owned());
+    line("", format!("{} of {} sites were signed off by their contacts", report.signed_off, report.victims));
+    if let Some(chaos) = &report.chaos {
+        let Chaos { runs, kills, crashes } = chaos;
+        let text =
+            format!("apply was killed {kills} times, databases crashed {crashes} times; {runs} starts");
+        line("Chaos", text);
+    }
+    line(
+        "Time",
+        format!(
+            "snapshots {}; detect {}, plan {}, restore {}, verify {}",
+            time(report.snapshot_s),
+            time(report.detect_s),
+            time(report.plan_s),
+            time(report.apply_s),
+            time(report.verify_s)
+        ),
+    );
     out.push('\n');
     proof_text(&mut out, report);
-    let _ = writeln!(
-        out,
-        "\nRecovery time   {} from \"who is gone?\" to the last verified tenant:",
-        time(report.recovery_s())
-    );
-    let _ = writeln!(
-        out,
-        "                detect {}, plan {}, restore {}, verify {}",
-        time(report.detect_s),
-        time(report.plan_s),
-        time(report.apply_s),
-        time(report.verify_s)
-    );
-    let per_hour = report.restored as f64 / report.recovery_s().max(0.001) * 3600.0;
-    let _ = writeln!(
-        out,
-        "                {} tenants an hour at this size; the incident of 2022 managed {TENANTS_PER_HOUR_2022:.1} (of far larger ones)",
-        count(per_hour as u64)
-    );
+    out.push('\n');
+    report.score.text(&mut out);
+    ending(&mut out, report);
+    out
+}
+
+fn ending(out: &mut String, report: &DrillReport) {
     if let Some(kept) = &report.kept {
         let _ = writeln!(
             out,
             "\nEverything is kept in {kept}: try `reinstate -c {kept}/reinstate.toml status {kept}/plan.json`"
         );
-    }
-    let _ = write!(
-        out,
-        "\n{}",
-        if report.is_good() {
-            "GOOD: everything is back, nothing else changed."
-        } else {
-            "NOT GOOD: see above."
+        for line in &report.to_stop {
+            let _ = writeln!(out, "a server of the drill goes on running: {line}");
         }
-    );
-    out
+    }
+    let verdict = match report.good {
+        true => "GOOD: everything is back, nothing else changed.",
+        false => "NOT GOOD: see above.",
+    };
+    let _ = write!(out, "\n{verdict}");
 }
 
 fn proof_text(out: &mut String, report: &DrillReport) {
     let proof = &report.proof;
-    let _ = writeln!(out, "Proof, by plain SQL outside the engine:");
-    let _ = match proof.victims_differ.as_slice() {
-        [] => writeln!(
-            out,
-            "  the restored    {} rows are those of just before the accident, in every column",
-            count(proof.victim_rows)
-        ),
-        tables => writeln!(out, "  the restored    DIFFER from before the accident in {}", tables.join(", ")),
+    let _ = writeln!(out, "Proof, by plain SQL and file hashes outside the engine:");
+    let mut line = |name: &str, good: String, differ: &[String]| {
+        let _ = match differ {
+            [] => writeln!(out, "  {name:<16}{good}"),
+            those => writeln!(out, "  {name:<16}DIFFER: {}", those.join(", ")),
+        };
     };
-    let _ = match proof.neighbours_differ.as_slice() {
-        [] => writeln!(
-            out,
-            "  the neighbours  {} rows equal a mirror that never saw the restore and got the same writes",
+    line(
+        "the restored",
+        format!("{} rows are those of just before the accident, in every column", count(proof.victim_rows)),
+        &proof.victims_differ,
+    );
+    line(
+        "the neighbours",
+        format!(
+            "{} rows equal a mirror that never saw the restore and got the same writes",
             count(proof.neighbour_rows)
         ),
-        tables => writeln!(out, "  the neighbours  DIFFER from the mirror in {}", tables.join(", ")),
-    };
-    let _ = writeln!(
-        out,
-        "                  {} writes of theirs while tenants came back, the slowest took {} ms",
-        count(report.neighbour_writes),
-        report.neighbour_slowest_ms
+        &proof.neighbours_differ,
     );
-    let _ = writeln!(
-        out,
-        "  second look     {} of {} tenants found equal to the snapshot by the independent verification",
-        report.verified, report.victims
+    line(
+        "files",
+        format!(
+            "{} restored and {} of neighbours, byte by byte",
+            count(proof.victim_files),
+            count(proof.neighbour_files)
+        ),
+        &proof.files_differ,
     );
+    line("flags", "as before the accident, each site's put back once".to_owned(), &proof.flags_differ);
+    line(
+        "gates",
+        "no neighbour was kept off, no site was served before it was whole".to_owned(),
+        &proof.gates,
+    );
+    let second = format!("{} of {} sites found equal to the snapshot", report.verified, report.victims);
+    line("second look", second, &[]);
 }

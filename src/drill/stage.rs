@@ -3,48 +3,40 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use super::cluster::Cluster;
 use super::database::Database;
-use super::fleet::{Fleet, TABLES};
-use super::{SHARDS, shard_name};
+use super::fleet::{Fleet, Value};
+use super::rules;
+use super::server::Server;
+use super::tables::{SERVICES, SHARDS, TABLES};
 use crate::config::{CONFIG_PATH_DEFAULT, Config};
 use crate::error::{Error, Result};
 use crate::init::{Declarations, Root, RootSpec, Schema, guesses, infer, render};
-use crate::model::{DatabaseUrl, TableName, TenantId};
+use crate::model::{DatabaseUrl, ShardName, TableName, TenantId};
 use crate::progress::Progress;
 use crate::shard;
 
-/// Names of the schema files, by shard and dialect.
-const SCHEMAS: [(&str, &str, &str); 3] = [
-    (
-        "catalogue",
-        include_str!("../../fixtures/schemas/catalogue.postgres.sql"),
-        include_str!("../../fixtures/schemas/catalogue.sqlite.sql"),
-    ),
-    (
-        "identity",
-        include_str!("../../fixtures/schemas/identity.postgres.sql"),
-        include_str!("../../fixtures/schemas/identity.sqlite.sql"),
-    ),
-    (
-        "product",
-        include_str!("../../fixtures/schemas/product.postgres.sql"),
-        include_str!("../../fixtures/schemas/product.sqlite.sql"),
-    ),
-];
+/// What the fleet is made of.
+#[derive(Clone, Debug)]
+pub enum Ground {
+    /// SQLite files in the drill's folder.
+    Files,
+    /// Throwaway PostgreSQL clusters that the drill starts.
+    Clusters,
+    /// Databases of its own on this PostgreSQL server.
+    Server(DatabaseUrl),
+}
+
+/// Where the catalogue and the identities are, and where the products.
+const CLUSTERS: [&[&str]; 2] = [&["catalogue", "identity"], &["issues-1", "issues-2", "docs-1", "docs-2"]];
 
 /// The drill's folder and databases.
 pub struct Stage {
     folder: tempfile::TempDir,
-    server: Option<Server>,
+    /// None: the shards are files. Two: as [`CLUSTERS`] says.
+    servers: Vec<Server>,
     urls: BTreeMap<&'static str, DatabaseUrl>,
     databases: BTreeMap<&'static str, Database>,
-}
-
-/// A PostgreSQL server and the prefix of the drill's databases on it.
-struct Server {
-    url: DatabaseUrl,
-    admin: Database,
-    prefix: String,
 }
 
 /// The shards a second time, without the accident's rescue: what the neighbours' rows must be in the end.
@@ -68,26 +60,44 @@ impl Mirror {
 
 impl Stage {
     /// Makes the folder and the databases.
-    pub async fn set(server: Option<&DatabaseUrl>) -> Result<Self> {
+    pub async fn set(ground: &Ground) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("reinstate-drill-")
             .tempdir()
             .map_err(|error| Error::failed("unable to make a folder for the drill").because(error))?;
-        let server = match server {
-            Some(url) => Some(Server::open(url).await?),
-            None => None,
+        let servers = match ground {
+            Ground::Files => vec![],
+            Ground::Server(url) => vec![Server::open(url, None).await?],
+            Ground::Clusters => {
+                let (accounts, products) = futures::try_join!(Cluster::start(), Cluster::start())?;
+                let mut servers = Vec::new();
+                for cluster in [accounts, products] {
+                    servers.push(Server::open(&cluster.url()?, Some(cluster)).await?);
+                }
+                servers
+            }
         };
-        let mut urls = BTreeMap::new();
-        let mut databases = BTreeMap::new();
+        let mut stage = Self { folder, servers, urls: BTreeMap::new(), databases: BTreeMap::new() };
         for shard in SHARDS {
-            let url = match &server {
+            let url = match stage.server(shard) {
                 Some(server) => server.create(shard).await?,
-                None => sqlite_url(folder.path(), shard)?,
+                None => sqlite_url(stage.folder(), shard)?,
             };
-            databases.insert(shard, Database::open(&url).await?);
-            urls.insert(shard, url);
+            stage.databases.insert(shard, Database::open(&url).await?);
+            stage.urls.insert(shard, url);
         }
-        Ok(Self { folder, server, urls, databases })
+        Ok(stage)
+    }
+
+    /// The server of a shard, if it is on one.
+    fn server(&self, shard: &str) -> Option<&Server> {
+        let of = CLUSTERS.iter().position(|shards| shards.contains(&shard)).unwrap_or_default();
+        self.servers.get(of.min(self.servers.len().saturating_sub(1)))
+    }
+
+    /// The clusters that the drill has started.
+    pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
+        self.servers.iter().filter_map(Server::cluster)
     }
 
     /// The drill's folder.
@@ -97,7 +107,7 @@ impl Stage {
 
     /// The shards' kind, for people.
     pub fn kind(&self) -> &'static str {
-        if self.server.is_some() { "PostgreSQL" } else { "SQLite" }
+        if self.servers.is_empty() { "SQLite" } else { "PostgreSQL" }
     }
 
     /// A shard's database.
@@ -108,30 +118,41 @@ impl Stage {
     /// Writes a file into the drill's folder.
     pub fn write_file(&self, name: &str, text: &str) -> Result<()> {
         let path = self.folder().join(name);
-        std::fs::write(&path, text)
+        let folder = path.parent().unwrap_or(Path::new(""));
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&path, text))
             .map_err(|error| Error::failed(format!("unable to write '{}'", path.display())).because(error))
     }
 
     /// Builds the fleet; returns its rows.
     pub async fn build(&self, fleet: &Fleet, progress: &dyn Progress) -> Result<u64> {
-        for (shard, postgres, sqlite) in SCHEMAS {
-            let sql = if self.server.is_some() { postgres } else { sqlite };
-            self.database(shard)?.script(sql).await?;
+        for service in &SERVICES {
+            let sql = if self.servers.is_empty() { service.sqlite } else { service.postgres };
+            for shard in service.shards {
+                self.database(shard)?.script(sql).await?;
+            }
         }
         let mut total = 0;
         progress.begin("building", None);
         for table in &TABLES {
-            let rows = fleet.rows(table);
-            self.database(table.shard)?.load(table, &rows).await?;
-            total += rows.len() as u64;
-            progress.advance(rows.len() as u64, 0);
+            let mut rows: BTreeMap<&str, Vec<Vec<Value>>> = BTreeMap::new();
+            for row in fleet.rows(table) {
+                for shard in fleet.shards_of(table, &row) {
+                    rows.entry(shard).or_default().push(row.clone());
+                }
+            }
+            for (shard, rows) in rows {
+                self.database(shard)?.load(table, &rows).await?;
+                total += rows.len() as u64;
+                progress.advance(rows.len() as u64, 0);
+            }
         }
         progress.finish();
         for shard in SHARDS {
             // As in a database that has been in use: the planner knows its tables, the sequences are past the rows.
             self.database(shard)?.script("ANALYZE").await?;
         }
-        if self.server.is_some() {
+        if !self.servers.is_empty() {
             self.advance_sequences().await?;
         }
         Ok(total)
@@ -143,20 +164,23 @@ impl Stage {
                 "SELECT setval(pg_get_serial_sequence('{0}', 'id'), (SELECT max(id) FROM {0}))",
                 table.name
             );
-            self.database(table.shard)?.script(&sql).await?;
+            for shard in table.shards() {
+                self.database(shard)?.script(&sql).await?;
+            }
         }
         Ok(())
     }
 
-    /// Infers the configuration as `reinstate init` does, writes it into the folder and loads it from there.
-    pub async fn write_config(&self) -> Result<Config> {
+    /// Infers the configuration as `reinstate init` does, adds what belongs to a site beside its rows, writes it into
+    /// the folder and loads it from there.
+    pub async fn write_config(&self, flags: &str) -> Result<Config> {
         let mut schemas = Vec::new();
         for shard in SHARDS {
-            let name = shard_name(shard);
+            let name = ShardName::new(shard);
             let facts = shard::open(&name, &self.urls[shard], 1).await?.facts().await?;
             schemas.push(Schema::new(name, facts.tables));
         }
-        let schema = if self.server.is_some() { "public" } else { "main" };
+        let schema = if self.servers.is_empty() { "main" } else { "public" };
         let root = RootSpec { shard: None, table: TableName::new(schema, "sites"), key: None };
         let declared = Declarations::default();
         let known = Root::find(&schemas, &root)?;
@@ -168,20 +192,28 @@ impl Stage {
             inferred.into_iter().zip(SHARDS.iter().map(|shard| self.urls[shard].clone())).collect();
         let store = format!("file://{}", self.folder().join("store").display());
         let text = render(Some(&store), &with_urls);
+        // A key of the top level stands before all tables.
+        let text = text.replacen("\n[shards.", &format!("{}\n[shards.", rules::SIDE_EFFECTS), 1);
+        let text = text + &rules::sections(self.folder(), flags, !self.servers.is_empty());
         self.write_file(CONFIG_PATH_DEFAULT, &text)?;
-        // A password stays out of the file; the drill knows it already.
-        let env = |variable: &str| {
-            let shard = SHARDS.iter().find(|shard| format!("{}_URL", shard.to_uppercase()) == variable)?;
-            Some(self.urls[shard].expose().to_owned())
-        };
-        Config::parse(&text, &self.folder().join(CONFIG_PATH_DEFAULT), env)
+        Config::parse(&text, &self.folder().join(CONFIG_PATH_DEFAULT), |variable| {
+            self.variables().find(|(name, _)| name == variable).map(|(_, url)| url.to_owned())
+        })
+    }
+
+    /// The variables that hold the shards' URLs where these have a password, which stays out of the configuration.
+    pub fn variables(&self) -> impl Iterator<Item = (String, &str)> {
+        let name = |shard: &str| format!("{}_URL", shard.to_uppercase().replace('-', "_"));
+        self.urls.iter().map(move |(shard, url)| (name(shard), url.expose()))
     }
 
     /// The accident: hard deletes by a list of ids, children first, in every shard. Returns the rows lost.
     pub async fn delete(&self, tenants: &[TenantId]) -> Result<u64> {
         let mut rows = 0;
         for table in TABLES.iter().rev() {
-            rows += self.database(table.shard)?.delete(table, tenants).await?;
+            for shard in table.shards() {
+                rows += self.database(shard)?.delete(table, tenants).await?;
+            }
         }
         Ok(rows)
     }
@@ -191,8 +223,8 @@ impl Stage {
         let mut databases = BTreeMap::new();
         for shard in SHARDS {
             let name = format!("{shard}_mirror");
-            let url = match &self.server {
-                Some(server) => server.copy(shard, &name, self.database(shard)?).await?,
+            let url = match self.server(shard) {
+                Some(server) => server.copy(shard, &name).await?,
                 None => {
                     let url = sqlite_url(self.folder(), &name)?;
                     let path = self.folder().join(format!("{name}.db"));
@@ -206,70 +238,27 @@ impl Stage {
         Ok(Mirror { databases })
     }
 
-    /// Takes everything down, or leaves it and says where it is.
-    pub async fn strike(self, keep: bool) -> Result<Option<PathBuf>> {
+    /// Takes everything down, or leaves it and says where it is, and how to get rid of it. The folder may stay alone.
+    pub async fn strike(self, keep: bool, keep_folder: bool) -> Result<Option<Kept>> {
         for database in self.databases.values() {
             database.close().await;
         }
-        if keep {
-            return Ok(Some(self.folder.keep()));
+        let mut farewell = Vec::new();
+        for server in self.servers {
+            farewell.extend(server.end(keep).await?);
         }
-        if let Some(server) = &self.server {
-            for shard in SHARDS {
-                server.drop_database(shard).await?;
-                server.drop_database(&format!("{shard}_mirror")).await?;
-            }
-        }
-        Ok(None)
+        Ok((keep || keep_folder).then(|| Kept { folder: self.folder.keep(), farewell }))
     }
+}
+
+/// What is left behind.
+pub struct Kept {
+    /// The drill's folder.
+    pub folder: PathBuf,
+    /// How to stop what runs.
+    pub farewell: Vec<String>,
 }
 
 fn sqlite_url(folder: &Path, name: &str) -> Result<DatabaseUrl> {
     DatabaseUrl::parse(&format!("sqlite:{}", folder.join(format!("{name}.db")).display()))
-}
-
-impl Server {
-    async fn open(url: &DatabaseUrl) -> Result<Self> {
-        if !url.is_postgres() {
-            return Err(Error::usage(format!("unable to play the drill on '{url}'"))
-                .hint("--shard takes a PostgreSQL URL; without it the drill makes SQLite files of its own"));
-        }
-        let admin = Database::open(url).await.map_err(|error| {
-            let text = error.chain();
-            Error::interrupted(format!("unable to connect to '{url}': {text}"))
-                .hint("check that the server runs and that the role may CREATE DATABASE")
-        })?;
-        Ok(Self { url: url.clone(), admin, prefix: format!("reinstate_drill_{:08x}", fastrand::u32(..)) })
-    }
-
-    /// Database names are made of the prefix and a fixed word: nothing to quote.
-    async fn create(&self, name: &str) -> Result<DatabaseUrl> {
-        let database = format!("{}_{name}", self.prefix);
-        self.admin.script(&format!("CREATE DATABASE {database}")).await?;
-        self.url_of(&database)
-    }
-
-    async fn copy(&self, from: &str, to: &str, open: &Database) -> Result<DatabaseUrl> {
-        let (from, to) = (format!("{}_{from}", self.prefix), format!("{}_{to}", self.prefix));
-        // A template must have no connection; those of the drill's own pool open again when needed.
-        if let Database::Postgres(_) = open {
-            let sql =
-                format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{from}'");
-            self.admin.script(&sql).await?;
-        }
-        self.admin.script(&format!("CREATE DATABASE {to} TEMPLATE {from}")).await?;
-        self.url_of(&to)
-    }
-
-    async fn drop_database(&self, name: &str) -> Result<()> {
-        let database = format!("{}_{name}", self.prefix);
-        self.admin.script(&format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).await
-    }
-
-    fn url_of(&self, database: &str) -> Result<DatabaseUrl> {
-        let wrong = |error: url::ParseError| Error::bug("a parsed URL cannot be parsed").because(error);
-        let mut url = url::Url::parse(self.url.expose()).map_err(wrong)?;
-        url.set_path(&format!("/{database}"));
-        DatabaseUrl::parse(url.as_str())
-    }
 }

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 use tempfile::TempDir;
 
 /// The fixture schemas: name, SQLite, PostgreSQL.
-const SCHEMAS: [(&str, &str, &str); 3] = [
+const SCHEMAS: [(&str, &str, &str); 4] = [
     (
         "catalogue",
         include_str!("../../fixtures/schemas/catalogue.sqlite.sql"),
@@ -21,9 +21,14 @@ const SCHEMAS: [(&str, &str, &str); 3] = [
         include_str!("../../fixtures/schemas/identity.postgres.sql"),
     ),
     (
-        "product",
-        include_str!("../../fixtures/schemas/product.sqlite.sql"),
-        include_str!("../../fixtures/schemas/product.postgres.sql"),
+        "issues",
+        include_str!("../../fixtures/schemas/issues.sqlite.sql"),
+        include_str!("../../fixtures/schemas/issues.postgres.sql"),
+    ),
+    (
+        "docs",
+        include_str!("../../fixtures/schemas/docs.sqlite.sql"),
+        include_str!("../../fixtures/schemas/docs.postgres.sql"),
     ),
 ];
 
