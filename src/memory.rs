@@ -87,8 +87,8 @@ impl Share {
             return Ok(());
         }
         Err(Error::refused(format!(
-            "unable to hold the tenant's live rows that are not the snapshot's: they take more than {} MiB",
-            self.part_bytes() >> 20
+            "unable to hold the tenant's live rows that are not the snapshot's: they take more than {} KiB",
+            self.part_bytes() >> 10
         ))
         .hint("give the command more memory with --memory"))
     }

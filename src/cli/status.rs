@@ -57,7 +57,7 @@ pub async fn run(args: Args, config: &Path, output: &Output) -> Result<u8> {
         Some(Format::Markdown) => output.text(&outside::markdown(&told)),
         Some(Format::Text) => output.text(&outside::text(&told)),
         Some(Format::Json) => Output::new(true).result(String::new, &value)?,
-        None => output.result(|| report::text::status(&plan, &standing.journals), &value)?,
+        None => output.result(|| report::sites::status(&plan, &standing), &value)?,
     }
     Ok(EXIT_OK)
 }

@@ -176,15 +176,16 @@ pub fn check_deleted(request: &Request, findings: &Findings) -> Result<()> {
         .hint("to finish an interrupted restore, apply its own plan again: it repeats nothing"))
 }
 
-/// Whether the tenant has rows in the snapshot, and none of them is missing.
+/// Whether the tenant has rows in the snapshot, and each of them was found live.
 fn is_live(findings: &Findings, tenant: &TenantId) -> bool {
     let tables = findings.shards.iter().flat_map(|found| {
         let rows = found.contents.get(tenant).into_iter().flatten().filter(|rows| rows.rows > 0);
-        rows.map(move |rows| found.standings.get(&(tenant.clone(), rows.table.clone())))
+        rows.map(move |rows| (rows.rows, found.standings.get(&(tenant.clone(), rows.table.clone()))))
     });
-    let standings: Vec<_> = tables.collect();
-    !standings.is_empty()
-        && standings.iter().all(|standing| standing.is_some_and(|standing| standing.absent.rows == 0))
+    let mut found_live = tables.map(|(rows, standing)| {
+        standing.is_some_and(|standing| standing.identical.rows + standing.different == rows)
+    });
+    found_live.next().is_some_and(|first| first && found_live.all(|live| live))
 }
 
 /// A plan is for one verb: what overwrites is never run by the name of what only inserts.

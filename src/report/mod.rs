@@ -9,6 +9,7 @@ pub mod incident;
 pub mod lost;
 pub mod outside;
 pub mod progress;
+pub mod sites;
 mod table;
 pub mod text;
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::format::{bytes, count};
+use super::sites;
 use super::table::table;
 use crate::model::{SnapshotId, TenantId};
 use crate::plan::{Constraints, Plan, Prover, Repaired, TenantPlan, TenantShard};
@@ -46,6 +47,7 @@ pub fn plan(plan: &Plan, detail: bool) -> String {
         }
     }
     out.push_str(&rings(plan));
+    out.push_str(&sites::steps(plan));
     out.push('\n');
     if detail || tenants <= DETAILED_TENANTS_MAX {
         out.push_str(&plan_by_table(plan));
@@ -229,7 +231,9 @@ pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
     let seconds = outcome.elapsed().as_secs_f64();
     let rows = outcome.rows_written();
     let mut out = String::new();
-    for tenant in outcome.tenants.iter().filter(|tenant| !tenant.is_back()).take(PROBLEMS_SHOWN_MAX) {
+    // Whom a hold has kept back has no problem.
+    let told = |tenant: &&TenantOutcome| !tenant.is_back() && (outcome.held.is_none() || tenant.has_failed());
+    for tenant in outcome.tenants.iter().filter(told).take(PROBLEMS_SHOWN_MAX) {
         let _ = writeln!(out, "{}", tenant.line());
         for hint in tenant.problem().map(|(_, problem)| problem.hints.as_slice()).unwrap_or_default() {
             let _ = writeln!(out, "  hint: {hint}");
@@ -299,33 +303,6 @@ pub fn certificates(certificates: &[Certificate]) -> String {
         count(rows)
     );
     out
-}
-
-/// Where the tenants of a plan stand.
-pub fn status(plan: &Plan, done: &[(crate::model::ShardName, Vec<JournalEntry>)]) -> String {
-    let is_done = |shard: &TenantShard, tenant: &TenantPlan| {
-        let entries = done.iter().find(|(name, _)| *name == shard.shard).map(|(_, entries)| entries);
-        entries.and_then(|entries| entries.iter().find(|entry| entry.tenant == tenant.id))
-    };
-    let mut rows = Vec::new();
-    let mut back = 0;
-    for tenant in &plan.tenants {
-        let entries: Vec<Option<&JournalEntry>> =
-            tenant.shards.iter().map(|shard| is_done(shard, tenant)).collect();
-        let parts = entries.iter().flatten().count();
-        let complete = parts == entries.len();
-        back += usize::from(complete);
-        let at = entries.iter().flatten().map(|entry| entry.recorded_at).max();
-        rows.push(vec![
-            tenant.id.to_string(),
-            tenant.name.clone().unwrap_or_default(),
-            if complete { "restored".into() } else { format!("{parts} of {} shards", entries.len()) },
-            count(tenant.rows()),
-            at.map(|at| format!("{at:.0}")).unwrap_or_default(),
-        ]);
-    }
-    let head = table(&["TENANT", "NAME", "STATE", "ROWS", "AT"], &[3], rows);
-    format!("{head}\n\n{back} of {} {} restored", plan.tenants.len(), plural(plan.tenants.len(), "tenant"))
 }
 
 /// The snapshots of a store.

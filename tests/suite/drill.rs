@@ -84,7 +84,7 @@ fn ctrl_c_leaves_no_cluster() {
     let folder = tempfile::tempdir().expect("temp dir");
     let mut command = command(folder.path(), &["drill", "--fleet", "postgres"]);
     let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("the drill starts");
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(300);
     let running = |folder: &PathBuf| folder.join("data/postmaster.pid").exists();
     while clusters_of(child.id()).iter().filter(|folder| running(folder)).count() < 2 {
         assert!(Instant::now() < deadline, "no cluster was started");
