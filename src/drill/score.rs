@@ -83,10 +83,11 @@ impl Score {
         };
         let last_site_s = since(begun_at, last);
         let predictions = events.iter().filter_map(|event| {
-            let What::Estimated { ring, expected_s, low_s, high_s } = &event.what else { return None };
-            let (expected_s, actual_s) = (*expected_s as f64, since(event.at, last));
+            let What::Estimated { ring, overall, .. } = &event.what else { return None };
+            let seconds = |ms: u64| ms as f64 / 1000.0;
+            let (expected_s, actual_s) = (seconds(overall.expected_ms), since(event.at, last));
             let error_percent = if actual_s > 0.0 { (expected_s - actual_s) / actual_s * 100.0 } else { 0.0 };
-            let (low_s, high_s) = (*low_s as f64, *high_s as f64);
+            let (low_s, high_s) = (seconds(overall.low_ms), seconds(overall.high_ms));
             Some(Prediction { ring: ring.clone(), expected_s, low_s, high_s, actual_s, error_percent })
         });
         Self {
