@@ -26,10 +26,14 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Waits for the end of its input; stops the server and cleans up unless it was told to keep it.
 const WATCHDOG: &str = r#"
 read -r word
-if [ "$word" != keep ]; then
+[ "$word" = keep ] && exit
+# Where initdb is still at work, it ends when its folder is gone.
+tries=60
+while [ -e "$2" ] && [ $tries -gt 0 ]; do
     "$1" stop -D "$2/data" -m immediate -w >"$2/stop.log" 2>&1
-    rm -rf "$2"
-fi
+    rm -rf "$2" 2>/dev/null || sleep 1
+    tries=$((tries - 1))
+done
 "#;
 
 /// A running cluster.

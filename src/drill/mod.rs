@@ -109,11 +109,11 @@ pub async fn run(options: &Options, progress: Arc<dyn Progress>) -> Result<Drill
         || Error::interrupted("the drill was interrupted").hint("run it again; nothing is left of it");
     let stage = tokio::select! {
         stage = Stage::set(&options.ground) => stage?,
-        _ = tokio::signal::ctrl_c() => return Err(interrupted()),
+        () = signalled() => return Err(interrupted()),
     };
     let result = tokio::select! {
         result = rehearse(options, &stage, progress) => result,
-        _ = tokio::signal::ctrl_c() => Err(interrupted()),
+        () = signalled() => Err(interrupted()),
     };
     let failed = result.as_ref().is_err_and(|error| error.kind() != Kind::Interrupted);
     let kept = stage.strike(options.keep, failed).await?;
@@ -127,6 +127,21 @@ pub async fn run(options: &Options, progress: Arc<dyn Progress>) -> Result<Drill
             Some(kept) => error.hint(format!("the drill's files are kept in '{}'", kept.folder.display())),
             None => error,
         }),
+    }
+}
+
+/// Ends at Ctrl-C, or when a scheduler asks the drill to end.
+async fn signalled() {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+    let terminated = async {
+        match &mut terminate {
+            Some(signal) => signal.recv().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated => {}
     }
 }
 

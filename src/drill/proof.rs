@@ -151,8 +151,7 @@ mod tests {
         stage.build(&fleet, &Silent).await.expect("rows");
         let flags = FlagService::start(&fleet, options.seed).await.expect("flags");
         let (options, stage, contacts) = (&options, &stage, "");
-        let scene =
-            Scene { options, stage, media: &media, flags: &flags, victims: &victims, contacts };
+        let scene = Scene { options, stage, media: &media, flags: &flags, victims: &victims, contacts };
         let (first, second) =
             (Before::look(&scene).await.expect("rows"), Before::look(&scene).await.expect("rows"));
         let mirror = stage.mirror().await.expect("mirror");

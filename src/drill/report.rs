@@ -239,7 +239,7 @@ fn proof_text(out: &mut String, report: &DrillReport) {
     let mut line = |name: &str, good: String, differ: &[String]| {
         let _ = match differ {
             [] => writeln!(out, "  {name:<16}{good}"),
-            those => writeln!(out, "  {name:<16}DIFFER: {}", those.join(", ")),
+            those => writeln!(out, "  {name:<16}WRONG: {}", those.join(", ")),
         };
     };
     line(
