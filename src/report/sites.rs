@@ -65,7 +65,8 @@ pub fn status(plan: &Plan, standing: &Standing) -> String {
     let head = table(&["TENANT", "NAME", "STATE", "ROWS", "BACK AT"], &[3], rows.collect());
     let mut states: BTreeMap<State, usize> = BTreeMap::new();
     standing.sites.iter().for_each(|site| *states.entry(site.state).or_default() += 1);
-    let states: Vec<String> = states.iter().map(|(state, tenants)| format!("{tenants} {}", state.name())).collect();
+    let states: Vec<String> =
+        states.iter().map(|(state, tenants)| format!("{tenants} {}", state.name())).collect();
     let tenants = plan.tenants.len();
     format!("{head}\n\n{tenants} {}: {}", plural(tenants, "tenant"), states.join(", "))
 }

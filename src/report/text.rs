@@ -8,7 +8,6 @@ use super::table::table;
 use crate::model::{SnapshotId, TenantId};
 use crate::plan::{Constraints, Plan, Prover, Repaired, TenantPlan, TenantShard};
 use crate::replay::{Outcome, ShardStatus, TenantOutcome};
-use crate::shard::JournalEntry;
 use crate::snapshot::{Manifest, PruneReport, State, Summary, VerifyReport};
 use crate::survey::{Damage, DamagedTenant};
 use crate::verify::certificate::Certificate;

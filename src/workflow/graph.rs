@@ -203,7 +203,10 @@ mod tests {
             shown(&Workflow { checks: checks.collect(), ..Workflow::default() }).expect_err("refused")
         };
         assert_eq!(with(&[("x", &["y"])]), "step 'x' comes after 'y', which is no step");
-        assert_eq!(with(&[("x", &["y"]), ("y", &["x"])]), "the steps 'catalogue', 'x', 'y' wait for each other");
+        assert_eq!(
+            with(&[("x", &["y"]), ("y", &["x"])]),
+            "the steps 'catalogue', 'x', 'y' wait for each other"
+        );
         assert_eq!(with(&[("product", &[])]), "two steps are called 'product'");
     }
 }
