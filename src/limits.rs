@@ -7,11 +7,11 @@ pub const MEMORY_BYTES_DEFAULT: usize = 512 << 20;
 /// Below this the external sort would spill runs of a few hundred rows.
 pub const MEMORY_BYTES_MIN: usize = 64 << 20;
 /// What the program takes before it holds a row: its code, connections, a plan and an index of ordinary size.
-pub const MEMORY_BYTES_BASE: usize = 36 << 20;
+pub const MEMORY_BYTES_BASE: usize = 32 << 20;
 /// Rows on their way of one tenant at work: the row group that is decoded, the queues, the rows being written.
 pub const TENANT_BYTES_ROWS: usize = 24 << 20;
 /// Memory for keys of one tenant at work, at the least: with less, fewer tenants are at work.
-pub const TENANT_BYTES_KEYS_MIN: usize = 4 << 20;
+pub const TENANT_BYTES_KEYS_MIN: usize = 8 << 20;
 
 /// Bytes of memory that a number in a ledger takes: hash, number, and the gaps of an ordered map.
 pub const LEDGER_ENTRY_BYTES: usize = 56;

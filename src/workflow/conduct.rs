@@ -104,7 +104,7 @@ pub async fn conduct(
     };
     progress.begin("restoring", Some(plan.rows()));
     let outcome = tokio::select! {
-        outcome = conductor.rings(options.hold_after.as_deref()) => outcome,
+        outcome = conductor.rings(options.hold_after.as_deref()) => Ok(outcome),
         () = conductor.control.listen(&conductor.diary, after, options.stop.clone(), progress.as_ref()) => {
             Err(Error::bug("the listener ended"))
         }
@@ -149,7 +149,7 @@ async fn sites(
 }
 
 impl Conductor<'_> {
-    async fn rings(&self, hold_after: Option<&str>) -> Result<Outcome> {
+    async fn rings(&self, hold_after: Option<&str>) -> Outcome {
         let mut outcomes: BTreeMap<usize, TenantOutcome> = BTreeMap::new();
         let mut held = None;
         let mut first = 0;
@@ -165,39 +165,36 @@ impl Conductor<'_> {
             self.allow(self.plan.rings.get(place).map(|ring| ring.failures_max));
             if rings.len() > 1 && !self.is_halted() && !self.control.is_stopping() {
                 self.progress.note(&format!("ring '{name}': {} tenants", tenants.len()));
-                self.diary.add(What::RingBegun { ring: (*name).to_owned() }).await?;
+                self.tell(What::RingBegun { ring: (*name).to_owned() }).await;
             }
             self.tenants(open, is_last, &mut outcomes).await;
-            if rings.len() == 1 || self.is_halted() || self.control.is_stopping() {
+            if rings.len() == 1 || held.is_some() || self.control.is_stopping() {
                 continue;
             }
             let of_ring = || outcomes.range(ring.clone()).map(|(_, outcome)| outcome);
             let failed = of_ring().filter(|outcome| failed(outcome)).count();
             let back = of_ring().filter(|outcome| outcome.is_back()).count();
-            self.diary.add(What::RingEnded { ring: (*name).to_owned(), back, failed }).await?;
-            if is_last {
+            self.tell(What::RingEnded { ring: (*name).to_owned(), back, failed }).await;
+            if is_last && !self.is_halted() {
                 continue;
             }
             held = self.hold(place, failed, tenants.len(), hold_after);
             if let Some(why) = &held {
                 self.halted.store(true, Ordering::Relaxed);
                 self.progress.note(&format!("held after ring '{name}': {why}"));
-                self.diary.add(What::Held { ring: (*name).to_owned(), why: why.clone() }).await?;
+                self.tell(What::Held { ring: (*name).to_owned(), why: why.clone() }).await;
             } else {
-                self.estimate(place, name).await?;
+                self.estimate(place, name).await;
             }
         }
-        if held.is_none() && self.is_halted() {
-            held = Some("more tenants failed than may fail in their ring".to_owned());
-        }
-        Ok(Outcome {
+        Outcome {
             plan: self.plan.hash.clone(),
             run: self.replay.name().to_owned(),
             started_at: self.replay.started_at(),
             ended_at: Timestamp::now(),
             tenants: outcomes.into_values().collect(),
             held,
-        })
+        }
     }
 
     /// Why no ring is begun after this one, if none is.
@@ -225,17 +222,17 @@ impl Conductor<'_> {
     }
 
     /// Says how long the rest will take, and keeps it, to be compared with what it took.
-    async fn estimate(&self, place: usize, name: &str) -> Result<()> {
+    async fn estimate(&self, place: usize, name: &str) {
         let estimate = eta::estimate(self);
         if estimate.tenants_known == 0 {
-            return Ok(());
+            return;
         }
         self.progress.note(&format!("after ring '{name}': {}", eta::words(&estimate.overall)));
         let names = self.plan.by_ring();
         let later = estimate.rings.iter().filter(|(ring, _)| **ring > place);
         let rings = later.filter_map(|(ring, span)| Some((names.get(*ring)?.0.to_owned(), *span))).collect();
         let what = What::Estimated { ring: name.to_owned(), overall: estimate.overall, rings };
-        self.diary.add(what).await.map(drop)
+        self.tell(what).await;
     }
 
     /// Tries tenants; those that lacked only a row that another one may bring are tried again when all others are
@@ -252,7 +249,7 @@ impl Conductor<'_> {
                 .buffer_unordered(self.at_a_time)
                 .collect()
                 .await;
-            let stops = self.control.is_stopping();
+            let stops = self.control.is_stopping() || self.is_halted();
             let goes_on = !stops && tried.iter().any(|(_, outcome)| outcome.has_restored());
             open = Vec::new();
             for (index, outcome) in tried {
@@ -284,22 +281,26 @@ impl Conductor<'_> {
                 self.halted.store(true, Ordering::Relaxed);
             }
         }
-        // One that waits for another is told of when it is clear what became of it.
-        if !outcome.awaits_parent() {
+        // One that waits for another is told of when it is clear what became of it; whom a hold keeps back, not at all.
+        let kept_back = self.is_halted() && !outcome.is_back() && outcome.problem().is_none();
+        if !outcome.awaits_parent() && !kept_back {
             self.progress.note(&outcome.line());
         }
         outcome
     }
 
-    /// Adds the end of the run to its events. If that cannot be done any more, the outcome is still what it is.
+    /// Adds the end of the run to its events.
     async fn end(&self, outcome: &Outcome) {
         let failed = outcome.tenants.iter().filter(|tenant| tenant.has_failed()).count();
         let back = outcome.back();
         let open = outcome.tenants.len() - back - failed;
-        if let Err(error) =
-            self.diary.add(What::RunEnded { exit_code: outcome.exit_code(), back, failed, open }).await
-        {
-            self.progress.note(&format!("the end of the run could not be recorded: {}", error.chain()));
+        self.tell(What::RunEnded { exit_code: outcome.exit_code(), back, failed, open }).await;
+    }
+
+    /// Adds an event of the run. If that cannot be done any more, what was done is done all the same.
+    async fn tell(&self, what: What) {
+        if let Err(error) = self.diary.add(what).await {
+            self.progress.note(&format!("an event of the run could not be recorded: {}", error.chain()));
         }
     }
 }

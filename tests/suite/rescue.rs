@@ -32,7 +32,7 @@ async fn restores_deleted_tenants_and_touches_nothing_else(kind: Kind, constrain
     assert!(again.stdout.contains("0 rows written"), "{}", again.stdout);
     assert_eq!(world.dump().await, before, "a second apply repeats nothing");
     let status = world.run(&["status", "plan.json"]).exits(0);
-    assert!(status.stdout.contains("4 of 4 tenants restored"), "{}", status.stdout);
+    assert!(status.stdout.contains("4 tenants: 4 open"), "{}", status.stdout);
     let verify = world.run(&["verify", "plan.json", "--certificates", "certificates"]).exits(0);
     assert!(
         verify.stdout.contains("4 of 4 tenants equal to the snapshot in every row and column"),
