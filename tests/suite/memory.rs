@@ -11,8 +11,8 @@ struct Tracker {
     folder: tempfile::TempDir,
 }
 
-/// What the code of a debug build takes beyond that of a release build, at the least; `reinstate --version` holds 18 and
-/// 8 MiB.
+/// What the code of a debug build takes beyond that of a release build, at the least: `reinstate --version` holds
+/// 18 and 8 MiB.
 const DEBUG_CODE: u64 = if cfg!(debug_assertions) { 8 << 20 } else { 0 };
 
 impl Tracker {
